@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/diag.h"
+#include "base/vec.h"
+#include <stdlib.h>
+#include <unistd.h>
+
+typedef struct Source {
+    Str file;
+    const char *text;
+    size_t size;
+} Source;
+
+enum { MAX_ERRORS = 100 };
+
+struct Diag {
+    Arena *arena;
+    FILE *out;
+    bool colour, internal;
+    int errors;
+    Vec(Source) sources;
+};
+
+Diag *diag_new(Arena *a, FILE *out, bool colour) {
+    Diag *d = NEW(a, Diag);
+    d->arena = a;
+    d->out = out;
+    d->colour = colour;
+    return d;
+}
+
+bool diag_wants_colour(FILE *f) {
+    const char *no = getenv("NO_COLOR");
+    return isatty(fileno(f)) && !(no && *no);
+}
+
+void diag_source(Diag *d, Str file, const char *text, size_t size) {
+    vec_push(d->arena, &d->sources, ((Source){file, text, size}));
+}
+
+static void show_line(Diag *d, Loc at) {
+    const Source *s = NULL;
+    for (int i = 0; i < d->sources.n; i++)
+        if (d->sources.at[i].file == at.file) s = &d->sources.at[i];
+    if (!s || at.line < 1) return;
+    const char *p = s->text, *end = s->text + s->size;
+    for (int line = 1; line < at.line && p < end; p++) line += *p == '\n';
+    if (p >= end) return;
+    const char *stop = memchr(p, '\n', (size_t)(end - p));
+    if (!stop) stop = end;
+    if (stop - p > 200) stop = p + 200;
+    fprintf(d->out, "%5d | ", at.line);
+    for (const char *c = p; c < stop; c++) fputc((unsigned char)*c < ' ' && *c != '\t' ? ' ' : *c, d->out);
+    if (at.col >= 1 && at.col <= stop - p + 1) {
+        fputs("\n      | ", d->out);
+        for (int i = 1; i < at.col; i++) fputc(p[i - 1] == '\t' ? '\t' : ' ', d->out);
+        fputs(d->colour ? "\033[1;32m^" : "^", d->out);
+        for (int i = at.col + 1; i < at.end_col && i <= stop - p; i++) fputc('~', d->out);
+        if (d->colour) fputs("\033[0m", d->out);
+    }
+    fputc('\n', d->out);
+}
+
+static void say(Diag *d, Loc at, const char *kind, const char *colour, const char *format, va_list ap) {
+    if (at.file) fprintf(d->out, "%s:%d:%d: ", at.file, at.line, at.col);
+    else fputs("tgf: ", d->out);
+    fprintf(d->out, d->colour ? "\033[1;%sm%s:\033[0m " : "%.0s%s: ", colour, kind);
+    vfprintf(d->out, format, ap);
+    fputc('\n', d->out);
+    if (at.file) show_line(d, at);
+}
+
+#define SAY(kind, colour)                                                                                              \
+    va_list ap;                                                                                                        \
+    va_start(ap, format);                                                                                              \
+    say(d, at, kind, colour, format, ap);                                                                              \
+    va_end(ap)
+
+void diag_error(Diag *d, Loc at, const char *format, ...) {
+    if (++d->errors > MAX_ERRORS) return;
+    SAY("error", "31");
+    if (d->errors == MAX_ERRORS) fputs("tgf: too many errors; the rest are not shown\n", d->out);
+}
+
+void diag_warning(Diag *d, Loc at, const char *format, ...) { SAY("warning", "35"); }
+
+void diag_note(Diag *d, Loc at, const char *format, ...) {
+    if (d->errors > MAX_ERRORS) return;
+    SAY("note", "36");
+}
+
+void diag_internal(Diag *d, const char *pass, const char *ir_line, const char *format, ...) {
+    d->errors++;
+    d->internal = true;
+    va_list ap;
+    va_start(ap, format);
+    fprintf(d->out, "tgf: internal error in pass '%s': ", pass);
+    vfprintf(d->out, format, ap);
+    va_end(ap);
+    if (ir_line) fprintf(d->out, "\n  in: %s", ir_line);
+    fprintf(d->out,
+            "\n  This is a bug of the compiler. To reproduce, keep the output of: tgfc --emit=ir --before=%s ...\n",
+            pass);
+}
+
+int diag_errors(const Diag *d) { return d->errors; }
+bool diag_had_internal(const Diag *d) { return d->internal; }
