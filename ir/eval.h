@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// eval: the reference interpreter: slow, in double precision, obviously right. Runs any function of a unit on all ranks
+// of its mesh at once, so sharded graphs with collectives are executed as written.
+#pragma once
+#include "ir/graph.h"
+
+// A dense array in double, row-major in the type's dimension order; local extents when it belongs to a rank.
+typedef struct Tensor {
+    Type type;
+    int64_t count;
+    double *at;
+} Tensor;
+
+typedef struct Eval Eval; // the state of one run: values of params, states, inputs by name, and outputs
+
+Eval *eval_new(Unit *u, Arena *arena);
+// Global tensors in and out, in the leaf's declared dimension order. Padding is filled with zeros for params and
+// states, for inputs too.
+bool eval_set(Eval *e, const char *name, const double *global,
+              int64_t count); // param, state ("NAME") or input, before eval_run
+bool eval_get(const Eval *e, const char *name, double *out_global,
+              int64_t count);                           // param, state or output after eval_run
+const Type *eval_type(const Eval *e, const char *name); // NULL: no such leaf or output
+// Runs "init", "train", "eval" or "predict". Assignments take effect at the end. False after a diagnostic.
+// Replicated results must agree on all ranks (exactly: same operations), else a diagnostic names the first node that
+// differs.
+bool eval_run(Eval *e, const char *func);

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// mesh: the devices as a grid with named axes, outermost first. Rank r's coordinates are r written in the mixed radix
+// of the extents (the last mesh axis is fastest).
+#pragma once
+#include "base/str.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { MESH_MAX = 8 };
+
+typedef uint32_t MeshSet; // bit i stands for mesh axis i; in a set, order is mesh order
+
+typedef struct Mesh {
+    int n;
+    struct {
+        Str name;
+        int64_t extent;
+    } axis[MESH_MAX];
+} Mesh;
+
+int mesh_find(const Mesh *m, Str name);                            // index or -1
+int64_t mesh_extent(const Mesh *m, MeshSet set);                   // product of extents; 1 for the empty set
+int64_t mesh_ranks(const Mesh *m);                                 // of all axes
+int64_t mesh_coord(const Mesh *m, MeshSet set, int64_t rank);      // rank's position within its group along `set`
+int64_t mesh_group_base(const Mesh *m, MeshSet set, int64_t rank); // the member of rank's group with coordinate 0
+int64_t mesh_member(const Mesh *m, MeshSet set, int64_t rank, int64_t coord); // the group's member at a coordinate
