@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: Apache-2.0
+// The IR's text read back. Recursive descent over one line at a time; types are taken as written (unit_verify checks
+// them).
+#include "base/vec.h"
+#include "ir/op.h"
+#include "ir/recipe.h"
+#include "ir/strategy.h"
+#include "ir/text.h"
+#include <ctype.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEPTH_MAX = 64 };
+
+typedef struct Named {
+    Str name; // with its suffix
+    Value *value;
+} Named;
+
+typedef struct Parser {
+    Unit *u;
+    Str file;
+    const char *p, *end, *line_start;
+    int line, depth;
+    jmp_buf *fail;
+    Vec(Named) scope;
+} Parser;
+
+static Loc here(const Parser *s) { return (Loc){s->file, s->line, (int)(s->p - s->line_start) + 1, 0}; }
+
+static void __attribute__((noreturn, format(printf, 2, 3))) fail(Parser *s, const char *format, ...) {
+    char text[300];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    diag_error(s->u->diag, here(s), "%s", text);
+    longjmp(*s->fail, 1);
+}
+
+static char peek(const Parser *s) { return s->p < s->end ? *s->p : '\0'; }
+static void blanks(Parser *s) {
+    while (peek(s) == ' ' || peek(s) == '\t') s->p++;
+}
+static void newline(Parser *s) {
+    blanks(s);
+    if (s->p < s->end && *s->p != '\n') fail(s, "expected the end of the line");
+    while (s->p < s->end && (*s->p == '\n' || *s->p == ' ')) {
+        if (*s->p == '\n') {
+            s->line++;
+            s->line_start = s->p + 1;
+        }
+        s->p++;
+    }
+}
+static bool accept(Parser *s, char c) {
+    blanks(s);
+    if (peek(s) != c || s->p >= s->end) return false;
+    s->p++;
+    return true;
+}
+static void expect(Parser *s, char c) {
+    if (!accept(s, c)) fail(s, "expected '%c'", c);
+}
+static bool word_char(char c) { return isalnum((unsigned char)c) || c == '_'; }
+static Str word(Parser *s) {
+    blanks(s);
+    const char *start = s->p;
+    while (s->p < s->end && word_char(*s->p)) s->p++;
+    if (s->p == start) fail(s, "expected a name");
+    return str_intern_n(s->u->strs, start, (size_t)(s->p - start));
+}
+static bool accept_word(Parser *s, const char *w) {
+    blanks(s);
+    size_t n = strlen(w);
+    if (!n || (size_t)(s->end - s->p) < n || memcmp(s->p, w, n) || (s->p + n < s->end && word_char(s->p[n])))
+        return false;
+    s->p += n;
+    return true;
+}
+static int64_t integer(Parser *s) {
+    blanks(s);
+    char buf[24];
+    size_t n = 0;
+    while (s->p + n < s->end && n < sizeof buf - 1 && (isdigit((unsigned char)s->p[n]) || (!n && s->p[n] == '-'))) {
+        buf[n] = s->p[n];
+        n++;
+    }
+    buf[n] = 0;
+    char *stop;
+    errno = 0;
+    long long v = strtoll(buf, &stop, 10);
+    if (!n || *stop || errno) fail(s, "expected an integer");
+    s->p += n;
+    return v;
+}
+static double number(Parser *s) {
+    blanks(s);
+    char buf[48];
+    size_t n = 0;
+    while (s->p + n < s->end && n < sizeof buf - 1 && (word_char(s->p[n]) || strchr("+-.", s->p[n]))) {
+        buf[n] = s->p[n];
+        n++;
+    }
+    buf[n] = 0;
+    char *stop;
+    double v = strtod(buf, &stop);
+    if (!n || *stop) fail(s, "expected a number");
+    s->p += n;
+    return v;
+}
+static Str string(Parser *s) {
+    expect(s, '"');
+    Vec(char) text = {0};
+    while (peek(s) != '"') {
+        if (s->p >= s->end || *s->p == '\n') fail(s, "unterminated string");
+        char c = *s->p++;
+        if (c == '\\' && s->p < s->end) {
+            c = *s->p++;
+            if (c == 'x' && s->end - s->p >= 2) {
+                char hex[3] = {s->p[0], s->p[1], 0};
+                c = (char)strtol(hex, NULL, 16);
+                if (!c) fail(s, "a NUL in a string");
+                s->p += 2;
+            }
+        }
+        vec_push(s->u->arena, &text, c);
+    }
+    s->p++;
+    return str_intern_n(s->u->strs, text.at ? text.at : "", (size_t)text.n);
+}
+static Loc location(Parser *s) {
+    if (!accept(s, '@')) return (Loc){0};
+    const char *start = s->p, *stop = start;
+    while (stop < s->end && *stop != '\n' && !(stop > start && stop[-1] != ' ' && *stop == ' ')) stop++;
+    const char *colon[2] = {NULL, NULL};
+    for (const char *c = start; c < stop; c++)
+        if (*c == ':') {
+            colon[0] = colon[1];
+            colon[1] = c;
+        }
+    if (!colon[0]) fail(s, "expected file:line:column");
+    Loc at = {str_intern_n(s->u->strs, start, (size_t)(colon[0] - start)), 0, 0, 0};
+    s->p = colon[0] + 1;
+    at.line = (int)integer(s);
+    expect(s, ':');
+    at.col = (int)integer(s);
+    return at;
+}
+static const Axis *axis(Parser *s) {
+    Str name = word(s);
+    const Axis *a = unit_axis(s->u, name);
+    if (!a) fail(s, "unknown axis '%s'", name);
+    return a;
+}
+static Axes axis_list(Parser *s) {
+    Axes list = {0};
+    do
+        if (!axes_push(&list, axis(s))) fail(s, "more than %d axes", RANK_MAX);
+    while (accept(s, ','));
+    return list;
+}
+static MeshSet mesh_axis(Parser *s, const Mesh *m) {
+    Str name = word(s);
+    int i = mesh_find(m, name);
+    if (i < 0) fail(s, "unknown mesh axis '%s'", name);
+    return 1u << i;
+}
+static MeshSet mesh_list(Parser *s, const Mesh *m) {
+    MeshSet set = 0;
+    do set |= mesh_axis(s, m);
+    while (accept(s, ','));
+    return set;
+}
+static DType dtype(Parser *s) {
+    DType t;
+    Str name = word(s);
+    if (!dtype_parse(name, &t)) fail(s, "unknown element type '%s'", name);
+    return t;
+}
+
+static Type type(Parser *s) {
+    Type t = type_scalar(dtype(s));
+    expect(s, '[');
+    while (!accept(s, ']')) {
+        if (t.rank) expect(s, ',');
+        const Axis *a = axis(s);
+        if (!type_push(&t, a)) fail(s, "more than %d axes", RANK_MAX);
+        while (accept(s, '/')) t.dim[t.rank - 1].split |= mesh_axis(s, &s->u->mesh);
+        expect(s, '=');
+        if (integer(s) != a->extent) fail(s, "'%s' has another extent", a->name);
+    }
+    while (accept(s, '+')) {
+        bool max = accept_word(s, "max");
+        if (!max && !accept_word(s, "sum")) fail(s, "expected sum or max");
+        expect(s, '(');
+        *(max ? &t.max : &t.sum) |= mesh_list(s, &s->u->mesh);
+        expect(s, ')');
+    }
+    return t;
+}
+
+static Str value_name(Parser *s) {
+    expect(s, '%');
+    const char *start = s->p;
+    while (s->p < s->end && (word_char(*s->p) || *s->p == '.')) s->p++;
+    if (s->p == start) fail(s, "expected a value's name");
+    return str_intern_n(s->u->strs, start, (size_t)(s->p - start));
+}
+static Str hint_of(Parser *s, Str name) { // %hint.2 has the hint "hint", %7 has none
+    const char *dot = strchr(name, '.');
+    if (isdigit((unsigned char)*name)) return NULL;
+    return dot ? str_intern_n(s->u->strs, name, (size_t)(dot - name)) : name;
+}
+static Value *use(Parser *s) {
+    Str name = value_name(s);
+    for (int i = s->scope.n - 1; i >= 0; i--)
+        if (s->scope.at[i].name == name) return s->scope.at[i].value;
+    fail(s, "unknown value '%%%s'", name);
+}
+static void define(Parser *s, Str name, Value *v) {
+    for (int i = 0; i < s->scope.n; i++)
+        if (s->scope.at[i].name == name) fail(s, "'%%%s' is defined twice", name);
+    v->name = hint_of(s, name);
+    vec_push(s->u->arena, &s->scope, ((Named){name, v}));
+}
+
+static void block(Parser *s, Block *b);
+
+static void node(Parser *s, Block *b) {
+    typedef struct Result {
+        Str name;
+        Type type;
+    } Result;
+    Vec(Result) results = {0};
+    Vec(Value *) args = {0};
+    Arena *a = s->u->arena;
+    blanks(s);
+    if (peek(s) == '%') {
+        do {
+            Result r = {.name = value_name(s)};
+            expect(s, ':');
+            r.type = type(s);
+            vec_push(a, &results, r);
+        } while (accept(s, ','));
+        expect(s, '=');
+    }
+    OpKind op;
+    Str name = word(s);
+    if (!op_parse(name, &op)) fail(s, "unknown op '%s'", name);
+    const OpInfo *info = op_info(op);
+    blanks(s);
+    if (peek(s) == '%') do
+            vec_push(a, &args, use(s));
+        while (accept(s, ','));
+    Attr attr = {0};
+    if (info->attrs & ATTR_AXES && accept_word(s, "over")) attr.axes = axis_list(s);
+    if (info->attrs & ATTR_TO && accept_word(s, "to")) attr.to = axis_list(s);
+    if (info->attrs & ATTR_I && accept_word(s, info->key_i)) attr.i = integer(s);
+    if (info->attrs & ATTR_J && accept_word(s, info->key_j)) attr.j = integer(s);
+    if (info->attrs & ATTR_F && accept_word(s, "value")) attr.f = number(s);
+    if (info->attrs & ATTR_DTYPE) {
+        if (!accept_word(s, "as")) fail(s, "expected 'as'");
+        attr.dtype = dtype(s);
+    }
+    if (info->attrs & ATTR_MESH) {
+        if (!accept_word(s, "on")) fail(s, "expected 'on'");
+        attr.mesh = mesh_list(s, &s->u->mesh);
+    }
+    if (info->attrs & ATTR_FLAG && accept_word(s, info->key_flag)) attr.flag = true;
+    if (info->attrs & ATTR_S) attr.s = string(s);
+    blanks(s);
+    if (info->attrs & ATTR_S2 && peek(s) == '"') attr.s2 = string(s);
+    Loc loc = location(s);
+    Node *n = node_new(b->func, op, args.at, args.n, results.n, &attr, loc);
+    if (info->traits & TRAIT_BODY) {
+        expect(s, '{');
+        newline(s);
+        if (++s->depth > DEPTH_MAX) fail(s, "bodies are nested too deeply");
+        n->body = block_new(b->func, n);
+        block(s, n->body);
+        s->depth--;
+        expect(s, '}');
+    }
+    node_append(b, n);
+    for (int i = 0; i < results.n; i++) {
+        n->results[i]->type = results.at[i].type;
+        define(s, results.at[i].name, n->results[i]);
+    }
+    newline(s);
+}
+
+static void block(Parser *s, Block *b) {
+    if (b->owner) {
+        expect(s, '^');
+        blanks(s);
+        while (peek(s) == '%') {
+            Str name = value_name(s);
+            expect(s, ':');
+            Type t = type(s);
+            define(s, name, block_add_param(b, &t, NULL));
+            if (!accept(s, ',')) break;
+            blanks(s);
+        }
+        newline(s);
+    }
+    while (blanks(s), s->p < s->end && peek(s) != '}') {
+        const char *before = s->p;
+        if (!b->owner && accept_word(s, "func")) {
+            s->p = before;
+            return;
+        }
+        node(s, b);
+    }
+}
+
+static void mesh_line(Parser *s, Mesh *m) {
+    if (m->n == MESH_MAX) fail(s, "more than %d mesh axes", MESH_MAX);
+    m->axis[m->n].name = word(s);
+    expect(s, '=');
+    m->axis[m->n].extent = integer(s);
+    if (m->axis[m->n].extent < 1 || m->axis[m->n].extent > 1 << 20) fail(s, "bad mesh extent");
+    m->n++;
+}
+
+static void strategy(Parser *s) {
+    Strategy *st = NEW(s->u->arena, Strategy);
+    st->name = string(s);
+    st->loc = location(s);
+    newline(s);
+    while (accept_word(s, "over")) {
+        mesh_line(s, &st->mesh);
+        newline(s);
+    }
+    Vec(Split) splits = {0};
+    while (accept_word(s, "split")) {
+        Split split = {.axis = axis(s)};
+        if (!accept_word(s, "on")) fail(s, "expected 'on'");
+        split.over = mesh_list(s, &st->mesh);
+        split.loc = split.over_loc = location(s);
+        vec_push(s->u->arena, &splits, split);
+        newline(s);
+    }
+    st->splits = splits.at;
+    st->nsplits = splits.n;
+    s->u->strategy = st;
+}
+
+static void recipe(Parser *s) {
+    Recipe *r = NEW(s->u->arena, Recipe);
+    if (accept_word(s, "sgd")) r->optimizer = OPTIMIZER_SGD;
+    else if (!accept_word(s, "adamw")) fail(s, "unknown optimizer");
+    if (!accept_word(s, "schedule")) fail(s, "expected 'schedule'");
+    if (accept_word(s, "linear")) r->schedule = SCHEDULE_LINEAR;
+    else if (accept_word(s, "cosine")) r->schedule = SCHEDULE_COSINE;
+    else if (!accept_word(s, "constant")) fail(s, "unknown schedule");
+    const struct {
+        const char *key;
+        double *value;
+        int64_t *count;
+    } keys[] = {
+        {"lr", &r->lr, NULL},       {"floor", &r->floor, NULL}, {"beta1", &r->beta1, NULL},
+        {"beta2", &r->beta2, NULL}, {"eps", &r->eps, NULL},     {"momentum", &r->momentum, NULL},
+        {"decay", &r->decay, NULL}, {"clip", &r->clip, NULL},   {"warmup", NULL, &r->warmup},
+        {"steps", NULL, &r->steps}, {"batch", NULL, &r->batch}, {"seed", NULL, &r->seed},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (!accept_word(s, keys[i].key)) fail(s, "expected '%s'", keys[i].key);
+        double v = number(s);
+        if (keys[i].value) *keys[i].value = v;
+        else if (v >= -9e15 && v <= 9e15) *keys[i].count = (int64_t)v;
+        else fail(s, "'%s' is out of range", keys[i].key);
+    }
+    Vec(Str) none = {0};
+    while (accept_word(s, "no_decay")) vec_push(s->u->arena, &none, string(s));
+    r->no_decay = none.at;
+    r->nno_decay = none.n;
+    if (accept_word(s, "data")) r->data = string(s);
+    if (accept_word(s, "validation")) r->validation = string(s);
+    s->u->recipe = r;
+    newline(s);
+}
+
+static void unit(Parser *s) {
+    if (!accept_word(s, "unit")) fail(s, "expected 'unit'");
+    s->u->name = string(s);
+    newline(s);
+    while (accept_word(s, "mesh")) {
+        mesh_line(s, &s->u->mesh);
+        newline(s);
+    }
+    while (accept_word(s, "axis")) {
+        Str name = word(s);
+        if (unit_axis(s->u, name)) fail(s, "axis '%s' is declared twice", name);
+        expect(s, '=');
+        int64_t extent = integer(s);
+        if (extent < 1) fail(s, "an axis has at least one place");
+        unit_add_axis(s->u, name, extent, location(s));
+        newline(s);
+    }
+    if (accept_word(s, "strategy")) strategy(s);
+    if (accept_word(s, "recipe")) recipe(s);
+    while (accept_word(s, "func")) {
+        Str name = word(s);
+        if (unit_func(s->u, name)) fail(s, "func '%s' is defined twice", name);
+        newline(s);
+        s->scope.n = 0;
+        block(s, unit_add_func(s->u, name)->top);
+    }
+    if (s->p < s->end) fail(s, "expected 'func'");
+}
+
+Unit *unit_parse(Arena *arena, Arena *scratch, StrTable *strs, Diag *diag, Str file, const char *text, size_t size) {
+    Unit *u = unit_new(arena, scratch, strs, diag, NULL);
+    diag_source(diag, file, text, size);
+    jmp_buf jump;
+    Parser s = {.u = u, .file = file, .p = text, .end = text + size, .line_start = text, .line = 1, .fail = &jump};
+    if (setjmp(jump)) return NULL;
+    if (memchr(text, 0, size)) fail(&s, "a NUL byte in the text");
+    blanks(&s);
+    unit(&s);
+    return u;
+}
