@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+// plan: looking things up in a plan, and checking all that the executor relies on, so that it can run without looking.
+#include "runtime/plan.h"
+#include "base/checked.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_RANKS = 1 << 20, MAX_ARGS = 1024 };
+
+// ---- looking things up ----------------------------------------------------------------------------------------------
+const PlanFunc *plan_func(const Plan *p, const char *name) {
+    for (int i = 0; i < p->nfuncs; i++)
+        if (!strcmp(p->funcs[i].name, name)) return &p->funcs[i];
+    return NULL;
+}
+
+int plan_leaf(const Plan *p, PlanLeafKind kind, const char *name) {
+    for (int i = 0; i < p->nleaves; i++)
+        if (p->leaves[i].kind == kind && !strcmp(p->leaves[i].name, name)) return i;
+    return -1;
+}
+
+int64_t plan_ways(const Plan *p, uint32_t mesh) {
+    int64_t n = 1;
+    for (int i = 0; i < p->nmesh; i++)
+        if (mesh >> i & 1) n *= p->mesh[i].extent;
+    return n;
+}
+
+int64_t plan_ranks(const Plan *p) { return plan_ways(p, ~0u); }
+
+int64_t plan_coord(const Plan *p, uint32_t mesh, int64_t rank) {
+    int64_t coord = 0, weight = 1;
+    for (int i = p->nmesh - 1; i >= 0; i--) { // the last mesh axis is fastest
+        if (mesh >> i & 1) {
+            coord += rank % p->mesh[i].extent * weight;
+            weight *= p->mesh[i].extent;
+        }
+        rank /= p->mesh[i].extent;
+    }
+    return coord;
+}
+
+int plan_dtype_bytes(PlanDType t) {
+    static const int bytes[] = {1, 4, 4, 8, 2, 2};
+    return (unsigned)t < sizeof bytes / sizeof *bytes ? bytes[t] : 0;
+}
+
+// ---- checking -------------------------------------------------------------------------------------------------------
+#define BAD(...) return status_make(STATUS_CORRUPT, "plan: " __VA_ARGS__)
+
+static bool product(const int64_t *factors, int n, int64_t *out) {
+    *out = 1;
+    for (int i = 0; i < n; i++)
+        if (!checked_mul(*out, factors[i], out)) return false;
+    return true;
+}
+
+static Status check_mesh(const Plan *p) {
+    if (p->nmesh < 0 || p->nmesh > PLAN_MESH) BAD("%d mesh axes; at most %d", p->nmesh, PLAN_MESH);
+    int64_t ranks = 1;
+    for (int i = 0; i < p->nmesh; i++) {
+        if (!p->mesh[i].name || !*p->mesh[i].name) BAD("mesh axis %d has no name", i);
+        for (int j = 0; j < i; j++)
+            if (!strcmp(p->mesh[i].name, p->mesh[j].name)) BAD("mesh axis '%s' occurs twice", p->mesh[i].name);
+        if (p->mesh[i].extent < 1) BAD("mesh axis '%s' has extent %lld", p->mesh[i].name, (long long)p->mesh[i].extent);
+        if (!checked_mul(ranks, p->mesh[i].extent, &ranks) || ranks > MAX_RANKS) BAD("more than %d ranks", MAX_RANKS);
+    }
+    return status_ok();
+}
+
+static bool mesh_is_known(const Plan *p, uint32_t mesh) { return (mesh >> p->nmesh) == 0; }
+
+static Status check_leaf(const Plan *p, const PlanLeaf *l) {
+    if (!l->name || !*l->name) BAD("a leaf has no name");
+    if ((unsigned)l->kind > PLAN_OUTPUT) BAD("leaf '%s' is of unknown kind %d", l->name, (int)l->kind);
+    if (!plan_dtype_bytes(l->dtype)) BAD("leaf '%s' has unknown element type %d", l->name, (int)l->dtype);
+    if (l->rank < 0 || l->rank > PLAN_RANK) BAD("leaf '%s' has %d dimensions; at most %d", l->name, l->rank, PLAN_RANK);
+    int64_t bytes = plan_dtype_bytes(l->dtype), global = bytes;
+    uint32_t used = 0;
+    for (int i = 0; i < l->rank; i++) {
+        const PlanDim *d = &l->dim[i];
+        if (!d->axis || !*d->axis) BAD("leaf '%s', dimension %d has no axis", l->name, i);
+        if (d->extent < 1) BAD("leaf '%s', axis '%s' has extent %lld", l->name, d->axis, (long long)d->extent);
+        if (!mesh_is_known(p, d->split)) BAD("leaf '%s', axis '%s' is split over no mesh axis", l->name, d->axis);
+        if (used & d->split) BAD("leaf '%s' is split twice over one mesh axis", l->name);
+        used |= d->split;
+        if (d->local != ceil_div(d->extent, plan_ways(p, d->split)))
+            BAD("leaf '%s', axis '%s': %lld local places of %lld", l->name, d->axis, (long long)d->local,
+                (long long)d->extent);
+        for (int j = 0; j < i; j++)
+            if (!strcmp(l->dim[j].axis, d->axis)) BAD("leaf '%s' has axis '%s' twice", l->name, d->axis);
+        if (!checked_mul(bytes, d->local, &bytes) || !checked_mul(global, d->extent, &global))
+            BAD("leaf '%s' is too large", l->name);
+    }
+    if (l->bytes < bytes) BAD("leaf '%s' needs %lld bytes, has %lld", l->name, (long long)bytes, (long long)l->bytes);
+    int64_t end;
+    if (l->offset < 0 || !checked_add(l->offset, l->bytes, &end) || end > p->slab_bytes)
+        BAD("leaf '%s' lies outside the slab", l->name);
+    if (l->offset % plan_dtype_bytes(l->dtype)) BAD("leaf '%s' is misaligned", l->name);
+    if (l->least > l->limit && l->limit) BAD("leaf '%s' allows no value", l->name);
+    return status_ok();
+}
+
+static int leaf_order(const void *a, const void *b) {
+    const PlanLeaf *x = *(PlanLeaf *const *)a, *y = *(PlanLeaf *const *)b;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+static int leaf_name_order(const void *a, const void *b) {
+    const PlanLeaf *x = *(PlanLeaf *const *)a, *y = *(PlanLeaf *const *)b;
+    return x->kind != y->kind ? (int)x->kind - (int)y->kind : strcmp(x->name, y->name);
+}
+
+static Status check_leaves(const Plan *p) {
+    for (int i = 0; i < p->nleaves; i++) STATUS_TRY(check_leaf(p, &p->leaves[i]));
+    PlanLeaf **order = calloc((size_t)p->nleaves + 1, sizeof *order);
+    if (!order) return status_make(STATUS_MEMORY, "plan: no memory to check %d leaves", p->nleaves);
+    Status s = status_ok();
+    for (int i = 0; i < p->nleaves; i++) order[i] = &p->leaves[i];
+    qsort(order, (size_t)p->nleaves, sizeof *order, leaf_name_order);
+    for (int i = 1; i < p->nleaves && !status_failed(&s); i++)
+        if (!leaf_name_order(&order[i - 1], &order[i]))
+            s = status_make(STATUS_CORRUPT, "plan: leaf '%s' occurs twice", order[i]->name);
+    // Parameters and states stay across calls: nothing persistent may share memory.
+    int n = 0;
+    for (int i = 0; i < p->nleaves; i++)
+        if (p->leaves[i].kind <= PLAN_STATE) order[n++] = &p->leaves[i];
+    qsort(order, (size_t)n, sizeof *order, leaf_order);
+    for (int i = 1; i < n && !status_failed(&s); i++)
+        if (order[i - 1]->offset + order[i - 1]->bytes > order[i]->offset)
+            s = status_make(STATUS_CORRUPT, "plan: '%s' and '%s' overlap in the slab", order[i - 1]->name,
+                            order[i]->name);
+    free(order);
+    return s;
+}
+
+// Whether arg + [0, bytes) stays in the slab for every iteration of the enclosing loops.
+static bool arg_inside(const Plan *p, const PlanArg *arg, const int64_t *counts, int depth, int64_t bytes) {
+    int64_t low = arg->offset, high = arg->offset;
+    for (int i = 0; i < PLAN_LOOPS; i++) {
+        int64_t span;
+        if (i >= depth) {
+            if (arg->stride[i]) return false;
+            continue;
+        }
+        if (!checked_mul(arg->stride[i], counts[i] - 1, &span)) return false;
+        if (!checked_add(span < 0 ? low : high, span, span < 0 ? &low : &high)) return false;
+    }
+    return low >= 0 && checked_add(high, bytes, &high) && high <= p->slab_bytes;
+}
+
+static Status check_comm(const Plan *p, const PlanInstr *in, int at, const int64_t *counts, int depth) {
+    if ((unsigned)in->comm > COMM_RECV) BAD("step %d: unknown collective %d", at, (int)in->comm);
+    if ((unsigned)in->reduce > REDUCE_MAX) BAD("step %d: unknown reduction %d", at, (int)in->reduce);
+    if (!plan_dtype_bytes(in->dtype)) BAD("step %d: unknown element type %d", at, (int)in->dtype);
+    if (!mesh_is_known(p, in->mesh)) BAD("step %d: a collective over unknown mesh axes", at);
+    if (in->outer < 1 || in->middle < 1 || in->inner < 1) BAD("step %d: a collective of nothing", at);
+    bool reduces = in->comm == COMM_ALL_REDUCE || in->comm == COMM_REDUCE_SCATTER;
+    if (reduces && in->dtype == PLAN_BOOL && in->reduce == REDUCE_SUM) BAD("step %d: a sum of bool", at);
+    int64_t ways = plan_ways(p, in->mesh), bytes = plan_dtype_bytes(in->dtype), send, receive;
+    if (!product((int64_t[]){in->outer, in->middle, in->inner, bytes}, 4, &send)) BAD("step %d: size overflows", at);
+    receive = send;
+    if (in->comm == COMM_ALL_GATHER && !checked_mul(send, ways, &receive)) BAD("step %d: size overflows", at);
+    if (in->comm == COMM_REDUCE_SCATTER || in->comm == COMM_ALL_TO_ALL) {
+        if (in->middle % ways) BAD("step %d: %lld places over %lld ranks", at, (long long)in->middle, (long long)ways);
+        if (in->comm == COMM_REDUCE_SCATTER) receive = send / ways;
+    }
+    if (!arg_inside(p, &in->args[0], counts, depth, in->comm == COMM_RECV ? 0 : send))
+        BAD("step %d: what is sent lies outside the slab", at);
+    if (!arg_inside(p, &in->args[1], counts, depth, in->comm == COMM_SEND ? 0 : receive))
+        BAD("step %d: what is received lies outside the slab", at);
+    return status_ok();
+}
+
+static Status check_kernel_call(const Plan *p, const PlanInstr *in, int at, const int64_t *counts, int depth) {
+    if (in->kernel < 0 || in->kernel >= p->nkernels) BAD("step %d: kernel %d of %d", at, in->kernel, p->nkernels);
+    if (in->nargs < 0 || in->nargs > MAX_ARGS || in->nscalars < 0 || in->nscalars > MAX_ARGS)
+        BAD("step %d: a kernel with %d operands and %d integers", at, in->nargs, in->nscalars);
+    for (int i = 0; i < in->nargs; i++)
+        if (!arg_inside(p, &in->args[i], counts, depth, 0)) BAD("step %d: operand %d lies outside the slab", at, i);
+    for (int i = 0; i < in->nscalars; i++) {
+        const PlanScalar *s = &in->scalars[i];
+        int64_t t;
+        if (s->kind == SCALAR_ITERATION) {
+            if (s->loop < 0 || s->loop >= depth)
+                BAD("step %d: integer %d asks for loop %d of %d", at, i, s->loop, depth);
+        } else if (s->kind == SCALAR_AFFINE) {
+            if (!mesh_is_known(p, s->mesh)) BAD("step %d: integer %d asks for unknown mesh axes", at, i);
+            if (!checked_mul(s->factor, plan_ways(p, s->mesh) - 1, &t) || !checked_add(t, s->base, &t))
+                BAD("step %d: integer %d overflows", at, i);
+        } else {
+            BAD("step %d: integer %d is of unknown kind %d", at, i, (int)s->kind);
+        }
+    }
+    return status_ok();
+}
+
+static Status check_instrs(const Plan *p, const PlanFunc *f) {
+    int64_t counts[PLAN_LOOPS] = {0};
+    int ends[PLAN_LOOPS], depth = 0;
+    for (int at = f->first; at < f->first + f->count; at++) {
+        const PlanInstr *in = &p->instrs[at];
+        switch (in->kind) {
+        case INSTR_KERNEL: STATUS_TRY(check_kernel_call(p, in, at, counts, depth)); break;
+        case INSTR_COMM: STATUS_TRY(check_comm(p, in, at, counts, depth)); break;
+        case INSTR_COPY:
+            if (in->bytes < 0 || !arg_inside(p, &in->args[0], counts, depth, in->bytes) ||
+                !arg_inside(p, &in->args[1], counts, depth, in->bytes))
+                BAD("step %d: a copy outside the slab", at);
+            break;
+        case INSTR_ZERO:
+            if (in->bytes < 0 || !arg_inside(p, &in->args[0], counts, depth, in->bytes))
+                BAD("step %d: a clearing outside the slab", at);
+            break;
+        case INSTR_LOOP:
+            if (depth == PLAN_LOOPS) BAD("step %d: more than %d loops nested", at, PLAN_LOOPS);
+            if (in->count < 1) BAD("step %d: a loop of %lld iterations", at, (long long)in->count);
+            if (in->end <= at || in->end >= f->first + f->count || p->instrs[in->end].kind != INSTR_END)
+                BAD("step %d: a loop that does not end", at);
+            counts[depth] = in->count;
+            ends[depth++] = in->end;
+            break;
+        case INSTR_END:
+            if (!depth || ends[depth - 1] != at) BAD("step %d: an end of no loop", at);
+            depth--;
+            break;
+        default: BAD("step %d: unknown kind %d", at, (int)in->kind);
+        }
+    }
+    if (depth) BAD("function '%s': a loop that does not end", f->name);
+    return status_ok();
+}
+
+static Status check_func(const Plan *p, const PlanFunc *f, int expected_first) {
+    if (!f->name || !*f->name) BAD("a function has no name");
+    if (f->first != expected_first || f->count < 0 || f->count > p->ninstrs - f->first)
+        BAD("function '%s' does not follow the one before it", f->name);
+    for (int i = 0; i < f->ninputs; i++)
+        if (f->inputs[i] < 0 || f->inputs[i] >= p->nleaves) BAD("function '%s': no leaf %d", f->name, f->inputs[i]);
+    for (int i = 0; i < f->noutputs; i++)
+        if (f->outputs[i] < 0 || f->outputs[i] >= p->nleaves) BAD("function '%s': no leaf %d", f->name, f->outputs[i]);
+    return check_instrs(p, f);
+}
+
+Status plan_check(const Plan *p) {
+    if (p->abi != PLAN_ABI) BAD("made for version %d of the plan, this runtime has %d", p->abi, PLAN_ABI);
+    if (!p->model) BAD("no model name");
+    STATUS_TRY(check_mesh(p));
+    int64_t parts = 0;
+    const int64_t sizes[] = {p->param_bytes, p->state_bytes, p->io_bytes, p->activation_bytes};
+    for (int i = 0; i < 4; i++)
+        if (sizes[i] < 0 || !checked_add(parts, sizes[i], &parts)) BAD("the slab's parts do not add up");
+    if (p->slab_bytes < 0 || p->slab_bytes > INT64_MAX / 4) BAD("a slab of %lld bytes", (long long)p->slab_bytes);
+    if (parts > p->slab_bytes) BAD("parts of %lld bytes in a slab of %lld", (long long)parts, (long long)p->slab_bytes);
+    STATUS_TRY(check_leaves(p));
+    for (int i = 0; i < p->nkernels; i++) {
+        const PlanKernel *k = &p->kernels[i];
+        if (!k->symbol || !*k->symbol) BAD("kernel %d has no name", i);
+        if (k->tasks < 0 || k->work_bytes < 0 || k->work_bytes > INT64_MAX / MAX_RANKS)
+            BAD("kernel '%s' has %lld tasks and %lld bytes of scratch", k->symbol, (long long)k->tasks,
+                (long long)k->work_bytes);
+        if (!isfinite(k->flops) || !isfinite(k->bytes) || k->flops < 0 || k->bytes < 0)
+            BAD("kernel '%s' has no finite cost", k->symbol);
+    }
+    int next = 0;
+    for (int i = 0; i < p->nfuncs; i++) {
+        STATUS_TRY(check_func(p, &p->funcs[i], next));
+        next = p->funcs[i].first + p->funcs[i].count;
+        for (int j = 0; j < i; j++)
+            if (!strcmp(p->funcs[i].name, p->funcs[j].name)) BAD("function '%s' occurs twice", p->funcs[i].name);
+    }
+    if (next != p->ninstrs) BAD("%d steps belong to no function", p->ninstrs - next);
+    return status_ok();
+}
