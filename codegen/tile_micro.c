@@ -81,16 +81,18 @@ Val tile_micro(Irb *b, TileShape shape) {
         for (int v = 0; v < nv; v++) m.acc[r][v] = irb_var(b, b->vf, irb_zero(b, b->vf));
 
     Val full = irb_and(b, irb_cmp(b, IRB_GE, rows, irb_int(b, mr)), irb_cmp(b, IRB_GE, columns, irb_int(b, nr)));
-    IrbIf warm = irb_if(b, full); // the tile of C comes from far: ask for it while the product runs
-    for (int r = 0; r < mr; r++) {
-        Val row = irb_at(b, c, table_entry_at(b, row_offset, r));
-        for (int v = 0; v < nv; v++)
-            irb_prefetch(b, irb_at(b, row, table_entry_at(b, column_offset, v * b->lanes)), true, 3);
-    }
-    irb_if_end(b, &warm);
-
     Val unrolled = irb_and(b, k, irb_int(b, -UNROLL));
-    micro_terms(b, &m, irb_int(b, 0), unrolled, UNROLL);
+    // The tile of C comes from far: it is asked for a row at a time while the product runs (all at once would stall
+    // it). Entries beyond the tile may be anything: a prefetch does not fault.
+    Val share = irb_addi(b, irb_muli(b, irb_div(b, unrolled, irb_int(b, (int64_t)mr * UNROLL)), UNROLL), UNROLL);
+    Val entry = irb_var(b, b->ptr, row_offset);
+    IrbLoop part = irb_loop(b, irb_int(b, 0), unrolled, share);
+    Val row_ahead = irb_at(b, c, irb_load(b, b->i64, irb_get(b, entry)));
+    for (int v = 0; v < nv; v++)
+        irb_prefetch(b, irb_at(b, row_ahead, table_entry_at(b, column_offset, v * b->lanes)), true, 3);
+    irb_set(b, entry, irb_at_const(b, irb_get(b, entry), 8));
+    micro_terms(b, &m, part.index, irb_min(b, irb_add(b, part.index, share), unrolled), UNROLL);
+    irb_loop_end(b, &part);
     micro_terms(b, &m, unrolled, k, 1);
 
     IrbIf whole = irb_if(b, full);
