@@ -176,3 +176,25 @@ static int count_block(const Block *b, int *uses) {
 }
 
 int func_count_uses(const Func *f, int *out_uses) { return count_block(f->top, out_uses); }
+
+static Value **grown(Arena *a, Value **list, int n, Value *more) {
+    Value **copy = NEW_ARRAY(a, Value *, n + 1);
+    if (n) memcpy(copy, list, sizeof *copy * (size_t)n);
+    copy[n] = more;
+    return copy;
+}
+
+Value *repeat_stack(Node *repeat, Value *inner) {
+    Func *f = repeat->parent->func;
+    Arena *a = f->unit->arena;
+    Node *yield = block_yield(repeat->body);
+    yield->args = grown(a, yield->args, yield->nargs++, inner);
+    Value *out = value_new(f, repeat, NULL, repeat->nresults);
+    out->type = inner->type;
+    out->type.rank++;
+    out->type.dim[0] = (Dim){repeat->attr.axes.at[0], 0};
+    for (int d = 0; d < inner->type.rank; d++) out->type.dim[d + 1] = inner->type.dim[d];
+    out->name = inner->name;
+    repeat->results = grown(a, repeat->results, repeat->nresults++, out);
+    return out;
+}

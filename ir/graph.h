@@ -95,6 +95,7 @@ struct Unit {
     const Strategy *strategy; // NULL: one rank
     const Recipe *recipe;     // NULL: no training
     Storage *storage;         // set by the memory pass
+    bool probe;               // train also outputs what its contractions made (pass probe)
     bool keep_gradients;      // train also outputs "grad.NAME" of every parameter (tgf verify, tests)
 };
 
@@ -129,5 +130,8 @@ int func_count_uses(const Func *f, int *out_uses); // uses per value id (array o
 // the axis), then invariants. Body parameters: iteration i32[], carries, slices without the axis, invariants. The body
 // yields carries, then values that are stacked: results are final carries, then stacked values with the axis first.
 // attr.flag: iterations run from the last to the first (slices and stacking are still by iteration index).
+// Also yields `inner`, a value of the repeat's body, stacked along the axis; returns the new last result. inner's rank
+// < RANK_MAX.
+Value *repeat_stack(Node *repeat, Value *inner);
 static inline int repeat_carries(const Node *n) { return (int)n->attr.i; }
 static inline int repeat_stacked(const Node *n) { return (int)n->attr.j; }
