@@ -142,8 +142,19 @@ bool infer_mask(Infer *in) {
     return true;
 }
 
+bool infer_part(Infer *in) {
+    int d;
+    if (in->attr->axes.n != 1) return infer_fail(in, "part is along one axis");
+    if (!infer_has_axis(in, 0, in->attr->axes.at[0], &d) || !infer_whole(in, 0, in->attr->axes.at[0])) return false;
+    in->out[0] = *IN_TYPE(in, 0);
+    in->out[0].sum = in->out[0].max = 0;
+    in->out[0].dim[d].split = in->attr->mesh;
+    return true;
+}
+
 double flops_rename(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
 double flops_slice(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
 double flops_place(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
 double flops_concat(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
 double flops_mask(const Unit *u, const Node *n) { return local_elements(u, &n->results[0]->type); }
+double flops_part(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
