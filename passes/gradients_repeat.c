@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+// gradients_repeat: the gradient of a repeat is a repeat that runs the other way. It carries the cotangents of the
+// carries and the sums of the invariants' cotangents so far; it stacks the cotangents of the stacked operands.
+//
+//   %y = repeat %x, %w over layer carry 1 stack 1 {                 forward
+//       ^ %i, %c, %wl
+//       %h = dot %c, %wl over in ; %t = tanh %h ; yield %t
+//   }
+//   %y, %cs, %hs = repeat %x, %w ... { ... yield %t, %c, %h }       what the backward half needs is stacked too
+//   %d_x, %d_w = repeat %d_y, %w, %cs, %hs over layer carry 1 stack 3 reverse {
+//       ^ %i, %d_t, %wl, %c, %h
+//       %t = tanh %h                                                elementwise values and views are computed again
+//       ... yield %d_c, %d_wl
+//   }
+//
+// Saved, when the backward body needs them: incoming carries, and results of dot, attend, reductions, take, scatter,
+// collectives and inner repeats. Never saved: elementwise maps, views, constants, indices, random numbers.
+#include "passes/autodiff.h"
+#include "passes/simplify.h"
+
+typedef Vec(Value *) Values;
+
+typedef struct Reversal { // one repeat being differentiated
+    Autodiff *a;
+    Gradient *x;
+    Node *forward, *yield; // the repeat and its body's yield
+    Block *body;           // the backward body
+    Builder in;            // at the end of the backward body
+    Value *iteration;
+    // Of the backward repeat, in order: parameters of its body, their operands outside, and what is yielded for them.
+    Values carry_params, carry_args, carry_yields, slice_params, slice_args, stack_yields, invariant_params,
+        invariant_args;
+    Value **image; // by forward value id: what stands for it in the backward body
+} Reversal;
+
+static Value *add_carry(Reversal *r, Value *arg, const Type *t, Str name) {
+    Value *p = block_add_param(r->body, t, name);
+    vec_push(r->a->scratch, &r->carry_params, p);
+    vec_push(r->a->scratch, &r->carry_args, arg);
+    return p;
+}
+
+static Value *add_slice(Reversal *r, Value *arg, const Type *t, Str name) {
+    Value *p = block_add_param(r->body, t, name);
+    vec_push(r->a->scratch, &r->slice_params, p);
+    vec_push(r->a->scratch, &r->slice_args, arg);
+    return p;
+}
+
+static Value *add_invariant(Reversal *r, Value *arg, const Type *t, Str name) {
+    Value *p = block_add_param(r->body, t, name);
+    vec_push(r->a->scratch, &r->invariant_params, p);
+    vec_push(r->a->scratch, &r->invariant_args, arg);
+    return p;
+}
+
+// ---- which carries have a cotangent ----
+
+// Marks what gets a cotangent when `reached` values do; an inner repeat is taken to pass it to all its operands.
+static void reach(const Autodiff *a, const Block *b, bool *reached) {
+    for (const Node *n = b->last; n; n = n->prev) {
+        bool any = false;
+        for (int i = 0; i < n->nresults; i++) any |= reached[n->results[i]->id];
+        for (int i = 0; i < n->nargs && any; i++)
+            if (autodiff_active(a, n->args[i])) reached[n->args[i]->id] = true;
+    }
+}
+
+static bool *reached_carries(const Reversal *r) {
+    const Node *n = r->forward;
+    int carries = repeat_carries(n);
+    bool *through = NEW_ARRAY(r->a->scratch, bool, carries + 1);
+    bool *reached = NEW_ARRAY(r->a->scratch, bool, r->a->func->next_id);
+    for (int k = 0; k < n->nresults; k++) {
+        if (!r->x->g[k]) continue;
+        if (k < carries) through[k] = autodiff_active(r->a, n->body->params[1 + k]);
+        else if (autodiff_active(r->a, r->yield->args[k])) reached[r->yield->args[k]->id] = true;
+    }
+    for (bool again = true; again;) {
+        again = false;
+        for (int k = 0; k < carries; k++)
+            if (through[k] && autodiff_active(r->a, r->yield->args[k])) reached[r->yield->args[k]->id] = true;
+        reach(r->a, n->body, reached);
+        for (int k = 0; k < carries; k++)
+            if (!through[k] && reached[n->body->params[1 + k]->id]) through[k] = again = true;
+    }
+    return through;
+}
+
+// ---- forward values in the backward body ----
+
+static bool computed_again(const Node *n) {
+    const OpInfo *info = op_info(n->op);
+    if (info->traits & (TRAIT_MAP | TRAIT_VIEW)) return true;
+    switch (n->op) {
+    case OP_const:
+    case OP_index:
+    case OP_random:
+    case OP_place:
+    case OP_concat:
+    case OP_mask: return true;
+    default: return false;
+    }
+}
+
+static bool is_forward(const Reversal *r, const Value *v) {
+    return v->def ? v->def->parent == r->forward->body : v->block == r->forward->body;
+}
+
+static Type stacked_type(const Type *t, const Axis *axis) {
+    Type out = *t;
+    out.rank++;
+    out.dim[0] = (Dim){axis, 0};
+    for (int d = 0; d < t->rank; d++) out.dim[d + 1] = t->dim[d];
+    return out;
+}
+
+// The forward repeat's stacked result that holds v of every iteration; made when there is none yet.
+static Value *stack_forward(Reversal *r, Value *v) {
+    Node *n = r->forward, *y = r->yield;
+    Arena *arena = r->a->unit->arena;
+    const Axis *axis = n->attr.axes.at[0];
+    for (int k = repeat_carries(n); k < n->nresults; k++)
+        if (y->args[k] == v) return n->results[k];
+    if (v->type.rank == RANK_MAX || type_find(&v->type, axis) >= 0) {
+        diag_error(r->a->unit->diag, v->def ? v->def->loc : n->loc,
+                   "this value must be kept for every '%s', but it has %s", axis->name,
+                   v->type.rank == RANK_MAX ? "as many axes as a value can have" : "that axis already");
+        return NULL;
+    }
+    Value *stacked = NEW(arena, Value);
+    *stacked = (Value){stacked_type(&v->type, axis), v->name, n, NULL, n->nresults, r->a->func->next_id++};
+    Value **results = NEW_ARRAY(arena, Value *, n->nresults + 1), **args = NEW_ARRAY(arena, Value *, y->nargs + 1);
+    if (n->nresults) memcpy(results, n->results, sizeof *results * (size_t)n->nresults);
+    if (y->nargs) memcpy(args, y->args, sizeof *args * (size_t)y->nargs);
+    results[n->nresults++] = stacked;
+    args[y->nargs++] = v;
+    n->results = results;
+    y->args = args;
+    return stacked;
+}
+
+static Value *image_of_param(Reversal *r, Value *v) {
+    const Node *n = r->forward;
+    int operand = v->index - 1;
+    if (operand < 0) return r->iteration;
+    if (operand < repeat_carries(n)) {
+        Value *kept = stack_forward(r, v);
+        return kept ? add_slice(r, kept, &v->type, v->name) : NULL;
+    }
+    bool sliced = operand < repeat_carries(n) + repeat_stacked(n);
+    return sliced ? add_slice(r, n->args[operand], &v->type, v->name)
+                  : add_invariant(r, n->args[operand], &v->type, v->name);
+}
+
+static void need(const Reversal *r, const Block *b, bool *needed) {
+    for (const Node *n = b->first; n; n = n->next) {
+        for (int i = 0; i < n->nargs; i++)
+            if (is_forward(r, n->args[i])) needed[n->args[i]->id] = true;
+        if (n->body) need(r, n->body, needed);
+    }
+}
+
+static void substitute(const Reversal *r, Block *b) {
+    for (Node *n = b->first; n; n = n->next) {
+        for (int i = 0; i < n->nargs; i++)
+            if (is_forward(r, n->args[i])) n->args[i] = r->image[n->args[i]->id];
+        if (n->body) substitute(r, n->body);
+    }
+}
+
+static Node *copy_before(Reversal *r, Node *at, const Node *n) {
+    Node *c = node_new(r->a->func, n->op, n->args, n->nargs, n->nresults, &n->attr, n->loc);
+    for (int i = 0; i < n->nargs; i++)
+        if (is_forward(r, n->args[i])) c->args[i] = r->image[n->args[i]->id];
+    for (int i = 0; i < n->nresults; i++) {
+        c->results[i]->type = n->results[i]->type;
+        c->results[i]->name = n->results[i]->name;
+        r->image[n->results[i]->id] = c->results[i];
+    }
+    node_insert_before(at, c);
+    return c;
+}
+
+// Replaces forward values in the backward body: by slices of what the forward repeat stacks, by what both repeats are
+// given, or by computing them again at the body's beginning.
+static bool bring_forward_values(Reversal *r) {
+    Block *from = r->forward->body;
+    bool *needed = NEW_ARRAY(r->a->scratch, bool, r->a->func->next_id);
+    r->image = NEW_ARRAY(r->a->scratch, Value *, r->a->func->next_id);
+    need(r, r->body, needed);
+    for (Node *n = from->last; n; n = n->prev) {
+        bool any = false;
+        for (int i = 0; i < n->nresults; i++) any |= needed[n->results[i]->id];
+        for (int i = 0; any && computed_again(n) && i < n->nargs; i++)
+            if (is_forward(r, n->args[i])) needed[n->args[i]->id] = true;
+    }
+    for (int i = 0; i < from->nparams; i++) {
+        if (!needed[from->params[i]->id]) continue;
+        if (!(r->image[from->params[i]->id] = image_of_param(r, from->params[i]))) return false;
+    }
+    Node *at = r->body->first;
+    for (Node *n = from->first; n; n = n->next) {
+        bool any = false;
+        for (int i = 0; i < n->nresults; i++) any |= needed[n->results[i]->id];
+        if (any && computed_again(n)) {
+            copy_before(r, at, n);
+            continue;
+        }
+        for (int i = 0; any && i < n->nresults; i++) {
+            Value *v = n->results[i];
+            if (!needed[v->id]) continue;
+            Value *kept = stack_forward(r, v);
+            if (!kept) return false;
+            r->image[v->id] = add_slice(r, kept, &v->type, v->name);
+        }
+    }
+    substitute(r, r->body);
+    return true;
+}
+
+// ---- the backward repeat ----
+
+static void push_all(Arena *scratch, Values *into, const Values *more) {
+    for (int i = 0; i < more->n; i++) vec_push(scratch, into, more->at[i]);
+}
+
+// Makes the node from what was gathered and sets x->d of the operands numbered by carry_of and stack_of.
+static Node *build_reverse(Reversal *r) {
+    Arena *scratch = r->a->scratch;
+    Values params = {0}, args = {0};
+    vec_push(scratch, &params, r->iteration);
+    push_all(scratch, &params, &r->carry_params);
+    push_all(scratch, &params, &r->slice_params);
+    push_all(scratch, &params, &r->invariant_params);
+    push_all(scratch, &args, &r->carry_args);
+    push_all(scratch, &args, &r->slice_args);
+    push_all(scratch, &args, &r->invariant_args);
+    for (int i = 0; i < params.n; i++) {
+        r->body->params[i] = params.at[i];
+        params.at[i]->index = i;
+    }
+    const Node *n = r->forward, *y = block_yield(r->body);
+    Attr attr = {.axes = n->attr.axes, .i = r->carry_args.n, .j = r->slice_args.n, .flag = !n->attr.flag};
+    Node *reverse = node_new(r->a->func, OP_repeat, args.at, args.n, y->nargs, &attr, n->loc);
+    reverse->body = r->body;
+    r->body->owner = reverse;
+    for (int k = 0; k < y->nargs; k++) {
+        const Type *t = &y->args[k]->type;
+        reverse->results[k]->type = k < attr.i ? *t : stacked_type(t, attr.axes.at[0]);
+        reverse->results[k]->name = y->args[k]->name;
+    }
+    if (r->x->b->before) node_insert_before(r->x->b->before, reverse);
+    else node_append(r->x->b->block, reverse);
+    return reverse;
+}
+
+bool gradient_repeat(Gradient *x) {
+    Node *n = x->node;
+    Autodiff *a = x->autodiff;
+    Reversal r = {.a = a, .x = x, .forward = n, .yield = block_yield(n->body)};
+    int carries = repeat_carries(n), stacked = repeat_stacked(n);
+    r.body = block_new(a->func, NULL);
+    r.in = builder_at_end(r.body, n->loc);
+    r.iteration = block_add_param(r.body, &n->body->params[0]->type, n->body->params[0]->name);
+
+    bool *through = reached_carries(&r);
+    for (int k = 0; k < n->nresults; k++) {
+        Value *last = r.yield->args[k], *g = x->g[k], *d;
+        if (k < carries ? !through[k] : !g || !autodiff_active(a, last)) continue;
+        Str name = last->name ? str_internf(a->unit->strs, "d_%s", last->name) : NULL;
+        if (k < carries) d = add_carry(&r, g ? g : autodiff_zero(x->b, &last->type), &last->type, name);
+        else d = add_slice(&r, g, &last->type, name);
+        if (autodiff_active(a, last)) autodiff_accumulate(a, &r.in, last, d);
+    }
+    if (!autodiff_walk(a, r.yield->prev, &r.in)) return false;
+
+    int *result_of = NEW_ARRAY(a->scratch, int, n->nargs + 1); // operand -> 1 + number among carries or stacked
+    for (int i = 0; i < n->nargs; i++) {
+        Value *p = n->body->params[1 + i], *d = a->cotangent[p->id];
+        if (i < carries) {
+            if (!through[i]) continue;
+            vec_push(a->scratch, &r.carry_yields, d ? d : autodiff_zero(&r.in, &p->type));
+            result_of[i] = r.carry_yields.n;
+        } else if (d && i < carries + stacked) {
+            vec_push(a->scratch, &r.stack_yields, d);
+            result_of[i] = r.stack_yields.n;
+        } else if (d) {
+            Value *so_far = add_carry(&r, autodiff_zero(x->b, &p->type), &p->type, d->name);
+            vec_push(a->scratch, &r.carry_yields, build_map(&r.in, OP_add, so_far, d, NULL));
+            result_of[i] = r.carry_yields.n;
+        }
+    }
+    Values yields = {0};
+    push_all(a->scratch, &yields, &r.carry_yields);
+    push_all(a->scratch, &yields, &r.stack_yields);
+    if (!yields.n) return true;
+    node_append(r.body, node_new(a->func, OP_yield, yields.at, yields.n, 0, NULL, n->loc));
+    simplify_dead_body(r.body);
+    if (!bring_forward_values(&r)) return false;
+    Node *reverse = build_reverse(&r);
+    for (int i = 0; i < n->nargs; i++) {
+        if (!result_of[i] || !x->wanted[i]) continue;
+        bool slice = i >= carries && i < carries + stacked;
+        x->d[i] = reverse->results[result_of[i] - 1 + (slice ? r.carry_yields.n : 0)];
+    }
+    return true;
+}
