@@ -11,6 +11,7 @@ typedef struct Tensor {
     double *at;
 } Tensor;
 
+// A unit must not change while an Eval of it is in use: make a new one after a pass.
 typedef struct Eval Eval; // the state of one run: values of params, states, inputs by name, and outputs
 
 Eval *eval_new(Unit *u, Arena *arena);
@@ -25,3 +26,8 @@ const Type *eval_type(const Eval *e, const char *name); // NULL: no such leaf or
 // Replicated results must agree on all ranks (exactly: same operations), else a diagnostic names the first node that
 // differs.
 bool eval_run(Eval *e, const char *func);
+// From now on the padding places of every op's result are filled with NaN, so that a missing mask shows in the results.
+// Leaves, part and mask keep theirs, which passes may rely on. Returns the former setting.
+bool eval_poison(Eval *e, bool on);
+// One place of an elementwise op by the table's equation; b and c are ignored where the op has no such operand.
+double eval_map(OpKind op, double a, double b, double c);
