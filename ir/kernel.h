@@ -98,6 +98,8 @@ struct KStmt {
     int var;        // LOOP: its variable. ACC, UPDATE: the accumulator
     KLoopKind loop; // LOOP
     int64_t extent; // LOOP
+    int chunk_var;  // LOOP: -1, or the loop is a part of a longer one: it stops where chunk_var * extent + var reaches
+    int64_t total;  // total. The address terms of both variables are the builder's business.
     KBody body;     // LOOP
     int buf;        // STORE
     KIndex index;   // STORE
@@ -109,6 +111,9 @@ typedef struct KBuf {
     DType type;
     bool written;
 } KBuf;
+
+// Order of effects: of neighbouring stores and updates in a body (no loop between), all values are computed before any
+// of them takes effect, in every lane; so a kernel may write over what it reads at the same place.
 
 typedef struct Kernel {
     Arena *arena;
@@ -124,7 +129,13 @@ Kernel *kernel_new(Arena *a, const char *name);
 int kernel_buf(Kernel *k, DType type, bool written);
 int kernel_var(Kernel *k);
 int kernel_acc(Kernel *k);
+// In each term a variable or expression occurs once; terms of equal variables are added, constants go to the base.
+void kindex_add_var(KIndex *x, int var, int64_t stride);
+void kindex_add_expr(Kernel *k, KIndex *x, KExpr *at, int64_t stride); // at: i32
+void kindex_add(Kernel *k, KIndex *x, const KIndex *y, int64_t scale); // x += scale * y
 KStmt *kbody_loop(Kernel *k, KBody *into, KLoopKind kind, int var, int64_t extent);
+// A loop over chunk places of a longer one of `total`, the chunk's number being the value of chunk_var.
+KStmt *kbody_chunk(Kernel *k, KBody *into, KLoopKind kind, int var, int64_t chunk, int chunk_var, int64_t total);
 void kbody_store(Kernel *k, KBody *into, int buf, KIndex index, KExpr *value);
 void kbody_acc(Kernel *k, KBody *into, int acc, KReduce reduce);
 void kbody_update(Kernel *k, KBody *into, int acc, KExpr *value);
