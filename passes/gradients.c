@@ -107,7 +107,7 @@ bool gradient_take(Gradient *x) {
         x->d[0] = build_scatter(x->b, ids, x->g[0], over, &to);
         return true;
     }
-    Value *here = build_map(x->b, OP_eq, build_index(x->b, over), ids, NULL);
+    Value *here = build_map(x->b, OP_eq, ids, build_index(x->b, over), NULL);
     x->d[0] = build_map(x->b, OP_select, here, x->g[0], build_const(x->b, table->type.dtype, 0));
     return true;
 }
