@@ -10,7 +10,7 @@ TileShape tile_shape_wide(const CpuTarget *t) {
     return t->lanes == 16 ? (TileShape){8, 3} : t->lanes == 8 ? (TileShape){6, 2} : (TileShape){4, 2};
 }
 TileShape tile_shape_narrow(const CpuTarget *t) {
-    return t->lanes == 16 ? (TileShape){12, 2} : t->lanes == 8 ? (TileShape){6, 2} : (TileShape){4, 2};
+    return t->lanes == 16 ? (TileShape){8, 2} : t->lanes == 8 ? (TileShape){6, 2} : (TileShape){4, 2};
 }
 
 static Val table_entry(Irb *b, Val table, Val i) {

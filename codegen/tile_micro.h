@@ -16,7 +16,7 @@ typedef struct TileShape {
 } TileShape;
 
 TileShape tile_shape_wide(const CpuTarget *t);   // 8x48 (avx512), 6x16 (avx2), 4x8: products in general
-TileShape tile_shape_narrow(const CpuTarget *t); // columns divide 32: attention's heads
+TileShape tile_shape_narrow(const CpuTarget *t); // 8x32, 6x16, 4x8: fits the sizes of attention's heads
 static inline int tile_columns(const CpuTarget *t, TileShape s) { return s.nv * t->lanes; }
 
 // void micro(a, b, k, c, row_offset, column_offset, rows, columns, load): the tile at c, element (r, j) of it at

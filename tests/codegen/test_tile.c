@@ -259,6 +259,7 @@ static void test_refusals(const CpuTarget *target) {
 
 int main(int argc, char **argv) {
     int products = argc > 1 ? atoi(argv[1]) : 48;
+    int attends = argc > 2 ? atoi(argv[2]) : 24;
     static const char *const names[] = {"native", "x86-64-v3", "x86-64"};
     for (int i = 0; i < 3; i++) {
         CpuTarget target;
@@ -268,7 +269,7 @@ int main(int argc, char **argv) {
         } else {
             test_map(&target);
             test_products(&target, products, 11 + (uint32_t)i);
-            test_attention(&target, 21 + (uint32_t)i);
+            test_attention(&target, attends, 21 + (uint32_t)i);
             test_refusals(&target);
             printf("%s: %d lanes, %d checks so far, %d failed\n", names[i], target.lanes, checks_done, checks_failed);
         }

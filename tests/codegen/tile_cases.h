@@ -29,4 +29,4 @@ float *random_floats(int64_t n, uint32_t *seed);
 // Runs all tasks in `parts` contiguous pieces of random sizes, last piece first, each with fresh dirty scratch.
 void run_split(KernelFn f, char *const *buf, const int64_t *scalar, TilePlan plan, int parts, uint32_t *seed);
 
-void test_attention(const CpuTarget *target, uint32_t seed);
+void test_attention(const CpuTarget *target, int count, uint32_t seed); // test_attend.c
