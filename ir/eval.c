@@ -133,7 +133,7 @@ bool eval_block(Eval *e, const Block *b) {
     for (const Node *n = b->first; n; n = n->next) {
         if (!evaluators[n->op](e, n)) return false;
         for (int i = 0; i < n->nresults; i++) {
-            if (e->poison && !defines_padding(n)) eval_fill_padding(e, n->results[i], NAN);
+            if (e->poison && !defines_padding(n)) eval_poison_padding(e, n->results[i]);
             if (!eval_agree(e, n, n->results[i])) return false;
         }
     }

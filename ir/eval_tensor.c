@@ -171,7 +171,7 @@ bool eval_agree(Eval *e, const Node *n, const Value *v) {
     return true;
 }
 
-void eval_fill_padding(Eval *e, const Value *v, double with) {
+void eval_poison_padding(Eval *e, const Value *v) {
     const Type *t = &v->type;
     bool padded = false;
     for (int d = 0; d < t->rank; d++) padded |= dim_padded(&t->dim[d], e->mesh);
@@ -181,6 +181,9 @@ void eval_fill_padding(Eval *e, const Value *v, double with) {
         Corner first = corner_of(e, t, r);
         double *at = eval_at(e, v, r);
         int64_t place;
-        WALK(w) if (!global_offset(&w, t, &first, &place)) at[w.offset[0]] = with;
+        WALK(w) {
+            double *x = &at[w.offset[0]];
+            if (*x != 0 && !global_offset(&w, t, &first, &place)) *x = isfinite(*x) ? 1e30 : NAN;
+        }
     }
 }
