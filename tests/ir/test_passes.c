@@ -56,12 +56,18 @@ static bool run(Case *c, Unit *u, const char *first, const char *last) {
     return false;
 }
 
-static void compare_text(Case *c, const Unit *u) {
-    char *text = NULL, path[400];
-    size_t size, gold_size = 0;
-    FILE *out = open_memstream(&text, &size);
+static char *unit_to_text(const Unit *u, size_t *out_size) {
+    char *text = NULL;
+    FILE *out = open_memstream(&text, out_size);
     unit_print(u, out);
     fclose(out);
+    return text;
+}
+
+static void compare_text(Case *c, const Unit *u) {
+    char path[400];
+    size_t size, gold_size = 0;
+    char *text = unit_to_text(u, &size);
     snprintf(path, sizeof path, "%.*s.out.tgi", (int)(strlen(c->path) - 4), c->path);
     char *gold = read_file(path, &gold_size);
     if (getenv("TGF_BLESS")) {
@@ -164,8 +170,20 @@ static void compare_runs(Case *c, Unit *before, Unit *after, const char *func, d
 
 // ---- what each pass must keep true ----
 
+// What has been simplified stays as it is.
+static void check_settled(Case *c, Unit *u) {
+    size_t size, again_size;
+    char *text = unit_to_text(u, &size);
+    if (!run(c, u, "tidy", "tidy")) return;
+    char *again = unit_to_text(u, &again_size);
+    if (strcmp(text, again)) fail(c, "simplified once more it changes: from\n%sto\n%s", text, again);
+    free(text);
+    free(again);
+}
+
 static void check_simplify(Case *c, Unit *u) {
     Unit *before = parse(c);
+    check_settled(c, u);
     for (int i = 0; i < u->funcs.n; i++) compare_runs(c, before, u, u->funcs.at[i]->name, 1e-13);
 }
 
@@ -216,7 +234,9 @@ static void check_gradients(Case *c, Unit *u, const char *what) {
 
 static void check_autodiff(Case *c, Unit *u) {
     check_gradients(c, u, "autodiff");
-    if (run(c, u, "tidy", "tidy")) check_gradients(c, u, "tidy");
+    if (!run(c, u, "tidy", "tidy")) return;
+    check_gradients(c, u, "tidy");
+    check_settled(c, u);
 }
 
 static double expected_rate(const Recipe *r, double step) {
@@ -289,6 +309,7 @@ static void check_optimizer(Case *c, Unit *u) {
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) check_update(c, u, before, steps[i]);
     if (!run(c, u, "tidy", "tidy")) return;
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) check_update(c, u, before, steps[i]);
+    check_settled(c, u);
 }
 
 static const struct {
@@ -316,6 +337,48 @@ static int run_case(const char *path, size_t which) {
     return c.failures;
 }
 
+// ---- refusals ----
+
+static const struct {
+    const char *pass, *text, *message;
+} refusals[] = {
+    {"autodiff", "    %w: f32[n=2] = param \"w\" \"\"\n    output %w \"out\"\n", "no output \"loss\""},
+    {"autodiff", "    %w: f32[n=2] = param \"w\" \"\"\n    output %w \"loss\"\n", "a single f32, not f32[n=2]"},
+    {"autodiff", "    %x: f32[] = input \"x\"\n    output %x \"loss\"\n", "depends on no parameter"},
+    {"autodiff",
+     "    %w: f32[m=2, n=2] = param \"w\" \"\"\n    %k: f32[k=2, n=2] = rename %w over m to k\n"
+     "    %y: f32[m=2, n=2], %l: f32[m=2] = attend %w, %k, %k over n, k\n"
+     "    %loss: f32[] = sum %l over m\n    output %loss \"loss\"\n",
+     "has no gradient"},
+    {"autodiff",
+     "    %i: i32[m=2] = input limit 2 \"i\"\n    %w: f32[m=2] = param \"w\" \"\"\n"
+     "    %s: f32[n=2] = scatter %i, %w over n to n\n"
+     "    %loss: f32[] = sum %s over n\n    output %loss \"loss\"\n",
+     "scatter has no gradient"},
+    {"nowhere", "    %x: f32[] = input \"x\"\n    output %x \"loss\"\n", "no pass 'nowhere'"},
+};
+
+static int run_refusal(size_t which) {
+    Arena *arena = arena_new(), *scratch = arena_new();
+    StrTable *strs = strtable_new(arena);
+    char *said = NULL;
+    size_t said_size;
+    FILE *sink = open_memstream(&said, &said_size);
+    Diag *diag = diag_new(arena, sink, false);
+    char *text =
+        arena_printf(arena, "unit \"r\"\naxis k=2\naxis m=2\naxis n=2\n\nfunc train\n%s", refusals[which].text);
+    Unit *u = unit_parse(arena, scratch, strs, diag, str_intern(strs, "refusal"), text, strlen(text));
+    PassOptions o = {.first = refusals[which].pass, .last = refusals[which].pass};
+    bool refused = u && unit_verify(u, "parse") && !passes_run(u, &o);
+    fclose(sink);
+    bool good = refused && strstr(said, refusals[which].message) && !diag_had_internal(diag);
+    if (!good) fprintf(stderr, "expected '%s', got: %s\n", refusals[which].message, said);
+    free(said);
+    arena_free(scratch);
+    arena_free(arena);
+    return !good;
+}
+
 static bool asked(const char *path, int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (strstr(path, argv[i])) return true;
@@ -338,6 +401,7 @@ int main(int argc, char **argv) {
         }
         globfree(&found);
     }
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals && argc < 2; i++) failures += run_refusal(i);
     if (!cases) fprintf(stderr, "no cases: run from the source folder\n");
     return failures || !cases;
 }
