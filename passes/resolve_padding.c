@@ -55,7 +55,7 @@ static bool is_finite(Padding *p, const Value *v) { return pad_of(p, v)->finite;
 static void set_pad(Padding *p, const Value *v, Pad pad) {
     unsigned padded = padded_dims(p, &v->type);
     pad.zero = pad.nil ? padded : pad.zero & padded;
-    if (pad.zero == padded || !dtype_is_float(v->type.dtype)) pad.finite = true;
+    if ((padded && pad.zero == padded) || !dtype_is_float(v->type.dtype)) pad.finite = true;
     *pad_of(p, v) = pad;
 }
 
@@ -83,15 +83,16 @@ static void require_finite(Padding *p, Node *n, int arg) {
         require_zero(p, n, arg, n->args[arg]->type.dim[d].axis);
 }
 
-static void require_least(Padding *p, Node *n, const Axis *axis) {
-    if (!p->insert || !p->ok || !padded_along(p, n->args[0], axis)) return;
-    double least = dtype_is_float(n->args[0]->type.dtype) ? -INFINITY : (double)INT32_MIN;
-    Node *m = insert_mask(p, n->parent, n->prev, n->args[0], axis, least, n->loc);
+// This use of x sees `with` in the padding of axis.
+static void require_number(Padding *p, Node *n, int arg, const Axis *axis, double with) {
+    Value *x = n->args[arg];
+    if (!p->insert || !p->ok || !padded_along(p, x, axis)) return;
+    Node *m = insert_mask(p, n->parent, n->prev, x, axis, with, n->loc);
     if (!m) return;
-    Pad pad = *pad_of(p, n->args[0]);
-    pad.zero &= ~(1u << type_find(&n->args[0]->type, axis));
-    n->args[0] = m->results[0];
-    set_pad(p, n->args[0], pad);
+    Pad pad = *pad_of(p, x);
+    pad.zero &= ~(1u << type_find(&x->type, axis));
+    n->args[arg] = m->results[0];
+    set_pad(p, n->args[arg], pad);
 }
 
 // Along a contracted axis one operand is zero and the other finite, so that products are zero.
@@ -118,9 +119,11 @@ static void require(Padding *p, Node *n) {
     case OP_sum:
         for (int i = 0; i < axes->n; i++) require_zero(p, n, 0, axes->at[i]);
         break;
-    case OP_max:
-        for (int i = 0; i < axes->n; i++) require_least(p, n, axes->at[i]);
+    case OP_max: {
+        double least = dtype_is_float(n->args[0]->type.dtype) ? -INFINITY : (double)INT32_MIN;
+        for (int i = 0; i < axes->n; i++) require_number(p, n, 0, axes->at[i], least);
         break;
+    }
     case OP_dot:
         for (int i = 0; i < axes->n; i++) require_dot(p, n, axes->at[i]);
         break;
@@ -133,14 +136,12 @@ static void require(Padding *p, Node *n) {
     case OP_attend:
         for (int i = 0; i < 3; i++) require_finite(p, n, i);
         break;
-    case OP_attend_grad: {
-        int dy = n->nargs - 1;
+    case OP_attend_grad: { // probabilities are exp(score - lse): with lse = inf they are 0, and so are all gradients
+        int lse = n->nargs - 2;
         for (int i = 0; i < n->nargs; i++)
-            if (n->args[i]->type.dtype != DT_BOOL) require_finite(p, n, i);
-        for (int i = 0; i < n->args[0]->type.rank; i++) {
-            const Axis *axis = n->args[0]->type.dim[i].axis;
-            if (type_find(&n->args[1]->type, axis) < 0) require_zero(p, n, dy, axis);
-        }
+            if (i != lse && n->args[i]->type.dtype != DT_BOOL) require_finite(p, n, i);
+        for (int i = 0; i < n->args[lse]->type.rank; i++)
+            require_number(p, n, lse, n->args[lse]->type.dim[i].axis, INFINITY);
         break;
     }
     case OP_assign:
@@ -211,7 +212,7 @@ static Pad derive(Padding *p, const Node *n, int r) {
     case OP_param:
     case OP_state:
     case OP_input: pad.zero = ~0u; break;
-    case OP_const: pad.nil = n->attr.f == 0; break;
+    case OP_const: pad = (Pad){.nil = n->attr.f == 0, .finite = isfinite(n->attr.f)}; break;
     case OP_index:
     case OP_random: break;
     case OP_rename:
@@ -247,10 +248,7 @@ static Pad derive(Padding *p, const Node *n, int r) {
         pad.finite = n->nargs == 3;
         if (pad.finite && r == 0) pad.zero = kept_zero(p, n, 0, 2);
         break;
-    case OP_attend_grad:
-        pad.finite = !n->attr.i;
-        if (pad.finite) pad.zero = kept_zero(p, n, r, n->nargs - 1);
-        break;
+    case OP_attend_grad: pad.zero = ~0u; break;
     default: // slice, place, expand, sum, max, take, collectives: axes that stay keep what they have
         pad.zero = kept_zero(p, n, r, 0);
         pad.nil = x->nil && (n->op == OP_slice || n->op == OP_place || n->op == OP_expand || n->op == OP_sum);

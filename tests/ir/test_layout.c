@@ -45,13 +45,12 @@ static char *read_file(const char *path, size_t *out_size) {
     return text;
 }
 
-static World world_new(const char *path, const char *text, size_t size) {
-    World w = {.arena = arena_new(), .scratch = arena_new()};
-    w.strs = strtable_new(w.arena);
-    w.out = open_memstream(&w.said, &w.said_size);
-    w.diag = diag_new(w.arena, w.out, false);
-    w.u = unit_parse(w.arena, w.scratch, w.strs, w.diag, str_intern(w.strs, path), text, size);
-    return w;
+static void world_new(World *w, const char *path, const char *text, size_t size) {
+    *w = (World){.arena = arena_new(), .scratch = arena_new()};
+    w->strs = strtable_new(w->arena);
+    w->out = open_memstream(&w->said, &w->said_size);
+    w->diag = diag_new(w->arena, w->out, false);
+    w->u = unit_parse(w->arena, w->scratch, w->strs, w->diag, str_intern(w->strs, path), text, size);
 }
 
 static void world_free(World *w) {
@@ -158,7 +157,7 @@ static void compare(const char *what, World *one, Eval *a, Eval *b, const char *
 }
 
 static bool world_start(World *w, const char *path, const char *text, size_t size, const char *what) {
-    *w = world_new(path, text, size);
+    world_new(w, path, text, size);
     if (w->u) w->u->keep_gradients = true;
     if (w->u && RUN(w, whole)) return true;
     fail(what, "%s", world_said(w));
@@ -211,7 +210,8 @@ static int choose(int n) {
 static int check_random(const char *path, const char *text, size_t size, int count) {
     static const char *const meshes[] = {"a=2", "a=3", "a=2 b=2", "a=2 b=3", "a=4", "a=5", "a=2 b=2 c=2", "a=4 b=2", "a=1 b=2", "a=8"};
     int legal = 0;
-    World w = world_new(path, text, size);
+    World w;
+    world_new(&w, path, text, size);
     for (int i = 0; i < count && failures < 3; i++) {
         const char *mesh = meshes[choose(10)];
         int n = (int)(strlen(mesh) + 1) / 4;
