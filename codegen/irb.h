@@ -60,7 +60,7 @@ Val irb_sub(Irb *b, Val x, Val y);
 Val irb_mul(Irb *b, Val x, Val y);
 Val irb_div(Irb *b, Val x, Val y); // integers: non-negative x, positive y
 Val irb_rem(Irb *b, Val x, Val y); // same
-Val irb_min(Irb *b, Val x, Val y); // reals: y when x is a NaN (minps order), as irb_max
+Val irb_min(Irb *b, Val x, Val y); // reals: y when either is a NaN, as minps; irb_max too
 Val irb_max(Irb *b, Val x, Val y);
 Val irb_neg(Irb *b, Val x);
 Val irb_abs(Irb *b, Val x);
@@ -132,7 +132,7 @@ void irb_if_end(Irb *b, IrbIf *f);
 
 // ---- math on f32, scalar or vector, no library calls
 // -------------------------------------------------------------------------
-Val irb_exp(Irb *b,
-            Val x); // <= 2 ulp; 0 below about -104, +inf above about 88.7, exp(-inf)=0, NaN kept; denormal results kept
+// <= 2 ulp; 0 below -87.33, where results would be denormal; inf above 88.72; NaN kept.
+Val irb_exp(Irb *b, Val x);
 Val irb_log(Irb *b, Val x);  // <= 2 ulp for normal x; log(0)=-inf, log(negative)=NaN, log(inf)=inf
 Val irb_tanh(Irb *b, Val x); // absolute error <= 2e-7, relative <= 4 ulp; tanh(+-inf)=+-1

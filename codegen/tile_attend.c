@@ -31,8 +31,9 @@ static void emit_queries(Forward *f, Val q_from, Val count) {
     irb_loop_end(b, &i);
 }
 
-// Softmax of one block of scores, in place, and what was gathered before brought to the new maximum.
-static void emit_softmax(Forward *f, Val count) {
+// Softmax of one block of scores, in place, and what was gathered before (if this block is a later one) brought to the
+// new maximum.
+static void emit_softmax(Forward *f, Val count, Val later) {
     Attend *a = &f->a;
     Irb *b = a->b;
     int nv = a->shape.nv;
@@ -61,12 +62,14 @@ static void emit_softmax(Forward *f, Val count) {
     }
     irb_loop_end(b, &e);
     for (int v = 0; v < nv; v++) irb_store(b, irb_get(b, sum[v]), vector_at(b, f->sum, v));
+    IrbIf rescale = irb_if(b, later);
     IrbLoop r = irb_loop_const(b, 0, a->d->v_columns, 1);
     for (int v = 0; v < nv; v++) {
         Val at = vector_at(b, row_at(a, f->out, r.index), v);
         irb_store(b, irb_mul(b, irb_load(b, b->vf, at), shrink[v]), at);
     }
     irb_loop_end(b, &r);
+    irb_if_end(b, &rescale);
 }
 
 static void emit_block(Forward *f, Val q0, Val t0, Val count, Val mask_from, Val queries_here) {
@@ -76,13 +79,14 @@ static void emit_block(Forward *f, Val q0, Val t0, Val count, Val mask_from, Val
     Val mr = irb_int(b, a->mr);
     IrbLoop p = irb_loop(b, irb_int(b, 0), count, mr);
     Val panel = irb_index(b, f->k_panels, b->f32, irb_muli(b, irb_add(b, t0, p.index), d->q_columns));
-    attend_product(a, panel, f->q_panel, irb_int(b, d->q_columns), row_at(a, f->scores, p.index), false);
+    attend_product(a, panel, f->q_panel, irb_int(b, d->q_columns), row_at(a, f->scores, p.index), irb_int(b, 0));
     irb_loop_end(b, &p);
     attend_exclude(a, f->scores, q0, t0, count, mask_from, queries_here);
-    emit_softmax(f, count);
+    Val later = irb_cmp(b, IRB_GT, t0, irb_int(b, 0));
+    emit_softmax(f, count, later);
     IrbLoop r = irb_loop_const(b, 0, d->v_columns, a->mr);
     Val turned = irb_index(b, f->v_panels, b->f32, irb_add(b, irb_muli(b, r.index, d->keys), irb_muli(b, t0, a->mr)));
-    attend_product(a, turned, f->scores, count, row_at(a, f->out, r.index), true);
+    attend_product(a, turned, f->scores, count, row_at(a, f->out, r.index), irb_cast(b, later, b->i64));
     irb_loop_end(b, &r);
 }
 
@@ -90,20 +94,15 @@ static void emit_finish(Forward *f, Val y_to, Val lse_to, Val count) {
     Attend *a = &f->a;
     Irb *b = a->b;
     const TileAttend *d = a->d;
-    Val zero = irb_zero(b, b->vf), inverse[4];
+    Val zero = irb_zero(b, b->vf);
     for (int v = 0; v < a->shape.nv; v++) {
-        Val sum = irb_load(b, b->vf, vector_at(b, f->sum, v)), high = irb_load(b, b->vf, vector_at(b, f->high, v));
+        Val sum_at = vector_at(b, f->sum, v), high_at = vector_at(b, f->high, v);
+        Val sum = irb_load(b, b->vf, sum_at), high = irb_load(b, b->vf, high_at);
         Val none = irb_cmp(b, IRB_EQ, sum, zero);
-        inverse[v] = irb_select(b, none, zero, irb_div(b, irb_const_real(b, b->vf, 1.0), sum));
-        irb_store(b, irb_add(b, high, irb_log(b, sum)), vector_at(b, f->sum, v));
+        irb_store(b, irb_select(b, none, zero, irb_div(b, irb_const_real(b, b->vf, 1.0), sum)), high_at);
+        irb_store(b, irb_add(b, high, irb_log(b, sum)), sum_at);
     }
-    IrbLoop r = irb_loop_const(b, 0, d->v_columns, 1);
-    for (int v = 0; v < a->shape.nv; v++) {
-        Val at = vector_at(b, row_at(a, f->out, r.index), v);
-        irb_store(b, irb_mul(b, irb_load(b, b->vf, at), inverse[v]), at);
-    }
-    irb_loop_end(b, &r);
-    attend_store(a, true, f->out, NULL, count, d->v_columns, &d->y, y_to, irb_real(b, 1.0));
+    attend_store(a, true, f->out, NULL, count, d->v_columns, &d->y, y_to, f->high);
     IrbLoop j = irb_loop(b, irb_int(b, 0), count, irb_int(b, 1));
     irb_store(b, irb_load(b, b->f32, irb_index(b, f->sum, b->f32, j.index)),
               irb_index(b, lse_to, b->f32, irb_muli(b, j.index, d->lse.row)));
@@ -120,8 +119,10 @@ static void emit_panel(Forward *f, Val q0, Val q_from, Val y_to, Val lse_to, Val
         irb_store(b, irb_const_real(b, b->vf, -__builtin_inf()), vector_at(b, f->high, v));
         irb_store(b, irb_zero(b, b->vf), vector_at(b, f->sum, v));
     }
-    irb_fill_zero(b, f->out, irb_int(b, attend_round(attend_round(d->v_columns, a->mr), b->lanes) * a->nr * TILE_F32));
     Val end = attend_key_end(a, irb_add(b, q0, count));
+    IrbIf blind = irb_if(b, irb_cmp(b, IRB_EQ, end, irb_int(b, 0)));
+    irb_fill_zero(b, f->out, irb_int(b, attend_round(attend_round(d->v_columns, a->mr), b->lanes) * a->nr * TILE_F32));
+    irb_if_end(b, &blind);
     IrbLoop block = irb_loop(b, irb_int(b, 0), end, irb_int(b, f->block));
     Val keys_here = irb_min(b, irb_sub(b, end, block.index), irb_int(b, f->block));
     Val mask_block = d->masked ? irb_at(b, mask_from, irb_muli(b, block.index, d->mask.column)) : NULL;

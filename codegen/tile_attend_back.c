@@ -87,9 +87,9 @@ static void emit_panel(Back *f, Val panel, Val q0, Val t0, Val keys, Val mask_fr
     IrbLoop p = irb_loop(b, irb_int(b, 0), keys, irb_int(b, a->mr));
     Val t = irb_add(b, t0, p.index);
     attend_product(a, floats_at(b, f->k_panels, irb_muli(b, t, d->q_columns)), q_panel, irb_int(b, d->q_columns),
-                   row_at(a, probability, p.index), false);
+                   row_at(a, probability, p.index), irb_int(b, 0));
     attend_product(a, floats_at(b, f->v_panels, irb_muli(b, t, d->v_columns)), dy_panel, irb_int(b, d->v_columns),
-                   row_at(a, slope, p.index), false);
+                   row_at(a, slope, p.index), irb_int(b, 0));
     irb_loop_end(b, &p);
     attend_exclude(a, probability, irb_add(b, q0, panel), t0, keys, mask_from, queries_here);
     Val lse[4], dot[4];
@@ -109,24 +109,34 @@ static void emit_panel(Back *f, Val panel, Val q0, Val t0, Val keys, Val mask_fr
     Val k_turned = floats_at(b, f->k_turned, irb_add(b, irb_muli(b, c.index, d->keys), irb_muli(b, t0, a->mr)));
     int64_t dq_rows = attend_round(attend_round(d->q_columns, a->mr), b->lanes);
     Val dq = floats_at(b, f->dq, irb_muli(b, panel, dq_rows));
-    attend_product(a, k_turned, slope, keys, row_at(a, dq, c.index), true);
+    attend_product(a, k_turned, slope, keys, row_at(a, dq, c.index), irb_int(b, 1));
     irb_loop_end(b, &c);
 }
 
-// sum[t, :] += block[t, q] operand[q, :] over queries [first, count), for keys [t0, t0 + keys): dv or dk.
-static void emit_sum(Back *f, Val block, Val operand, int64_t columns, Val sum, Val t0, Val keys, Val first,
+// First query of the block, at a panel's start, in a panel that sees key t.
+static Val first_query(Back *f, Val q0, Val t) {
+    Irb *b = f->a.b;
+    Val sees = irb_max(b, irb_sub(b, irb_sub(b, t, f->a.ahead), q0), irb_int(b, 0));
+    return irb_muli(b, irb_div(b, sees, irb_int(b, f->a.nr)), f->a.nr);
+}
+
+// sum[t, :] += block[t, q] operand[q, :] over queries [first, count), for keys [t0, t0 + keys): dv or dk. When causal,
+// a panel of keys takes the panels of queries that see any of it: the others' part of the block was never computed.
+static void emit_sum(Back *f, Val block, Val operand, int64_t columns, Val sum, Val q0, Val t0, Val keys, Val first,
                      Val count) {
     Attend *a = &f->a;
     Irb *b = a->b;
-    Val queries = irb_sub(b, count, first);
-    Val pack[] = {f->turned, block, f->block_rows, irb_index(b, f->block_queries, b->i64, first), keys, queries};
+    Val packed = irb_sub(b, count, first);
+    Val pack[] = {f->turned, block, f->block_rows, irb_index(b, f->block_queries, b->i64, first), keys, packed};
     irb_call(b, tile_pack(b, TILE_PACK_ALONG, (int)a->mr), 6, pack);
     IrbLoop c = irb_loop_const(b, 0, columns, a->nr);
-    Val right = floats_at(b, operand, irb_add(b, irb_mul(b, c.index, count), irb_muli(b, first, a->nr)));
+    Val right = floats_at(b, operand, irb_mul(b, c.index, count));
     Val to = floats_at(b, sum, irb_add(b, irb_muli(b, c.index, f->key_rows), irb_muli(b, t0, a->nr)));
     IrbLoop p = irb_loop(b, irb_int(b, 0), keys, irb_int(b, a->mr));
-    attend_product(a, floats_at(b, f->turned, irb_mul(b, p.index, queries)), right, queries, row_at(a, to, p.index),
-                   true);
+    Val from = a->d->causal ? first_query(f, q0, irb_add(b, t0, p.index)) : first;
+    Val left =
+        floats_at(b, f->turned, irb_add(b, irb_mul(b, p.index, packed), irb_muli(b, irb_sub(b, from, first), a->mr)));
+    attend_product(a, left, row_at(a, right, from), irb_sub(b, count, from), row_at(a, to, p.index), irb_int(b, 1));
     irb_loop_end(b, &p);
     irb_loop_end(b, &c);
 }
@@ -140,21 +150,23 @@ static void emit_query_block(Back *f, Val q0, Val count, Val mask_from) {
     end = irb_min(b, irb_muli(b, irb_div(b, end, irb_int(b, a->mr)), a->mr), irb_int(b, d->keys));
     IrbLoop block = irb_loop(b, irb_int(b, 0), end, irb_int(b, f->t_block));
     Val keys = irb_min(b, irb_sub(b, end, block.index), irb_int(b, f->t_block));
-    Val first = irb_int(b, 0);
-    if (d->causal) { // panels before this one see no key of the block
-        Val sees = irb_max(b, irb_sub(b, irb_sub(b, block.index, a->ahead), q0), irb_int(b, 0));
-        first = irb_muli(b, irb_div(b, sees, irb_int(b, a->nr)), a->nr);
-    }
+    Val first = d->causal ? first_query(f, q0, block.index) : irb_int(b, 0); // panels before it see no key of the block
     IrbLoop panel = irb_loop(b, first, count, irb_int(b, a->nr));
     Val here = irb_min(b, irb_sub(b, count, panel.index), irb_int(b, a->nr));
     Val mask = NULL;
     if (d->masked)
         mask = irb_at(b, mask_from,
                       irb_add(b, irb_muli(b, panel.index, d->mask.row), irb_muli(b, block.index, d->mask.column)));
-    emit_panel(f, panel.index, q0, block.index, keys, mask, here);
+    Val seen = keys;
+    if (d->causal) { // whole panels of keys, as in emit_sum
+        Val end_here = irb_sub(b, irb_add(b, irb_add(b, q0, irb_addi(b, panel.index, a->nr)), a->ahead), block.index);
+        end_here = irb_muli(b, irb_div(b, irb_addi(b, end_here, a->mr - 1), irb_int(b, a->mr)), a->mr);
+        seen = irb_min(b, keys, end_here);
+    }
+    emit_panel(f, panel.index, q0, block.index, seen, mask, here);
     irb_loop_end(b, &panel);
-    emit_sum(f, f->probability, f->dy_turned, d->v_columns, f->dv, block.index, keys, first, count);
-    emit_sum(f, f->slope, f->q_turned, d->q_columns, f->dk, block.index, keys, first, count);
+    emit_sum(f, f->probability, f->dy_turned, d->v_columns, f->dv, q0, block.index, keys, first, count);
+    emit_sum(f, f->slope, f->q_turned, d->q_columns, f->dk, q0, block.index, keys, first, count);
     irb_loop_end(b, &block);
 }
 

@@ -69,10 +69,9 @@ void attend_pack(Attend *a, const TileRows *x, bool by_column, int panel, Val to
     irb_call(a->b, tile_pack(a->b, kind, panel), 6, arguments);
 }
 
-void attend_product(Attend *a, Val pa, Val pb, Val k, Val c, bool load) {
+void attend_product(Attend *a, Val pa, Val pb, Val k, Val c, Val load) {
     Irb *b = a->b;
-    Val arguments[] = {
-        pa, pb, k, c, a->tile_rows, a->tile_columns, irb_int(b, a->mr), irb_int(b, a->nr), irb_int(b, load)};
+    Val arguments[] = {pa, pb, k, c, a->tile_rows, a->tile_columns, irb_int(b, a->mr), irb_int(b, a->nr), load};
     irb_call(b, tile_micro(b, a->shape), 9, arguments);
 }
 
@@ -160,13 +159,15 @@ void attend_store(Attend *a, bool turned, Val from, Val panel_bytes, Val rows, i
         irb_loop_end(b, &r);
         return;
     }
+    bool each = LLVMTypeOf(factor) == b->ptr;
     Val tile = irb_local(b, (int64_t)n * n * TILE_F32, 64);
     IrbLoop c = irb_loop_const(b, 0, columns, n);
     IrbLoop v = irb_loop(b, irb_int(b, 0), rows, irb_int(b, n));
     Val source = irb_index(b, from, b->f32, irb_add(b, irb_muli(b, c.index, a->nr), v.index)), line[64];
+    Val scale = each ? irb_load(b, b->vf, irb_index(b, factor, b->f32, v.index)) : factor;
     for (int i = 0; i < n; i++) {
         line[i] = irb_load(b, b->vf, irb_at_const(b, source, (int64_t)i * a->nr * TILE_F32));
-        line[i] = irb_mul(b, line[i], factor);
+        line[i] = irb_mul(b, line[i], scale);
     }
     tile_transpose(b, line);
     for (int i = 0; i < n; i++) irb_store(b, line[i], irb_at_const(b, tile, (int64_t)i * n * TILE_F32));

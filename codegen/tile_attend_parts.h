@@ -33,8 +33,8 @@ Val attend_offset(Attend *a, const TileRows *x, const bool *pick, Val index, int
 // K of a product. Tables are those of x's rows and columns.
 void attend_pack(Attend *a, const TileRows *x, bool by_column, int panel, Val to, Val from, Val rows, Val columns,
                  Val count, Val k);
-// One full tile in scratch: c (+)= a b over k terms.
-void attend_product(Attend *a, Val pa, Val pb, Val k, Val c, bool load);
+// One full tile in scratch over k terms: c = a b, or c += a b where load (i64) is not 0.
+void attend_product(Attend *a, Val pa, Val pb, Val k, Val c, Val load);
 
 // Scores of panel (queries from q0, nr of them) by keys t0 + [0, count) at `scores` that take no part become -inf.
 // mask_from: address of the mask at query q0 and key t0. Nothing where the descriptor has neither mask nor causality.
@@ -42,8 +42,8 @@ void attend_exclude(Attend *a, Val scores, Val q0, Val t0, Val count, Val mask_f
 // Keys of [0, keys) that any of queries [0, q_end) may see.
 Val attend_key_end(Attend *a, Val q_end);
 
-// Writes `rows` x `columns` times factor to `to`. turned: from holds [column][row], one panel of rows; else
-// [row][column] in panels of nr columns, panel_bytes apart.
+// Writes `rows` x `columns` times factor (f32, or turned: the address of one f32 a row of the panel) to `to`. turned:
+// from holds [column][row], one panel of rows; else [row][column] in panels of nr columns, panel_bytes apart.
 void attend_store(Attend *a, bool turned, Val from, Val panel_bytes, Val rows, int64_t columns, const TileRows *x,
                   Val to, Val factor);
 

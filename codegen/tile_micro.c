@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <stdio.h>
 
-enum { F32 = 4, ROWS_MAX = 32, UNROLL = 4, ACROSS_CHUNK = 8, NAME = 64 };
+enum { F32 = 4, ROWS_MAX = 32, UNROLL = 4, ACROSS_CHUNK = 8, FAR_TERMS = 192, NAME = 64 };
 
 TileShape tile_shape_wide(const CpuTarget *t) {
     return t->lanes == 16 ? (TileShape){8, 3} : t->lanes == 8 ? (TileShape){6, 2} : (TileShape){4, 2};
@@ -82,9 +82,11 @@ Val tile_micro(Irb *b, TileShape shape) {
 
     Val full = irb_and(b, irb_cmp(b, IRB_GE, rows, irb_int(b, mr)), irb_cmp(b, IRB_GE, columns, irb_int(b, nr)));
     Val unrolled = irb_and(b, k, irb_int(b, -UNROLL));
-    // The tile of C comes from far: it is asked for a row at a time while the product runs (all at once would stall
-    // it). Entries beyond the tile may be anything: a prefetch does not fault.
+    // The tile of C comes from far: it is asked for a row at a time while the product runs (all at once would stall it,
+    // and a short product is not worth the trouble). Entries beyond the tile may be anything: a prefetch does not
+    // fault.
     Val share = irb_addi(b, irb_muli(b, irb_div(b, unrolled, irb_int(b, (int64_t)mr * UNROLL)), UNROLL), UNROLL);
+    share = irb_select(b, irb_cmp(b, IRB_GE, k, irb_int(b, FAR_TERMS)), share, irb_max(b, unrolled, irb_int(b, 1)));
     Val entry = irb_var(b, b->ptr, row_offset);
     IrbLoop part = irb_loop(b, irb_int(b, 0), unrolled, share);
     Val row_ahead = irb_at(b, c, irb_load(b, b->i64, irb_get(b, entry)));

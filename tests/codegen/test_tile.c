@@ -60,7 +60,10 @@ static void test_map(const CpuTarget *target) {
         double worst = 0;
         float at = 0;
         for (int i = 0; i < N; i++) {
-            double want = f == 0 ? exp(x[i]) : f == 1 ? log(x[i]) : tanh(x[i]), e = ulps(y[i], want);
+            double want = f == 0   ? (x[i] < -87.33f ? 0 : exp(x[i]))
+                          : f == 1 ? log(x[i])
+                                   : tanh(x[i]),
+                   e = ulps(y[i], want);
             if (e > worst) worst = e, at = x[i];
         }
         check(worst <= limit[f], "%s: %.2f ulp at %g", map_names[f], worst, (double)at);
