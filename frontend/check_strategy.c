@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+// check_strategy: `strategy NAME { ... }` to a Strategy, and, over the built graphs, that no tensor is split twice over
+// one mesh axis. Lines that the compiler cannot follow yet are checked and refused where they stand.
+#include "base/checked.h"
+#include "frontend/front.h"
+#include "ir/text.h"
+#include <errno.h>
+#include <stdlib.h>
+
+enum { RANKS_MAX = 1 << 20 };
+
+typedef struct Reader {
+    Front *f;
+    Strategy *s;
+    Vec(Split) splits;
+} Reader;
+
+static void later(Reader *r, Loc loc, const char *what) { diag_error(r->f->diag, loc, "not yet supported: %s", what); }
+
+static bool word_integer(const char *text, int64_t *out) {
+    if (!*text || strspn(text, "0123456789") != strlen(text)) return false;
+    errno = 0;
+    *out = strtoll(text, NULL, 10);
+    return errno == 0;
+}
+
+static int mesh_lookup(Reader *r, Name name) {
+    int i = mesh_find(&r->s->mesh, name.str);
+    if (i >= 0) return i;
+    Near near = near_to(name.str);
+    for (int j = 0; j < r->s->mesh.n; j++) near_try(&near, r->s->mesh.axis[j].name);
+    if (!r->s->mesh.n)
+        diag_error(r->f->diag, name.loc, "this strategy has no mesh: write 'mesh %s = 2' first", name.str);
+    else diag_error(r->f->diag, name.loc, "unknown mesh axis '%s'%s", name.str, near_text(&near, r->f->arena));
+    return -1;
+}
+
+static void read_mesh(Reader *r, const Line *l) {
+    Mesh *m = &r->s->mesh;
+    if (m->n) diag_error(r->f->diag, l->head.loc, "a strategy has one mesh line");
+    if (l->names.n || !l->options.n) diag_error(r->f->diag, l->head.loc, "mesh is written: mesh data = 2, tensor = 4");
+    for (int i = 0; i < l->options.n; i++) {
+        const Option *o = &l->options.at[i];
+        int64_t extent;
+        if (o->bare || !word_integer(o->value.str, &extent) || extent < 1) {
+            diag_error(r->f->diag, o->value.loc, "a mesh axis has a positive whole number of ranks");
+        } else if (mesh_find(m, o->key.str) >= 0) {
+            diag_error(r->f->diag, o->key.loc, "mesh axis '%s' is declared twice", o->key.str);
+        } else if (m->n == MESH_MAX) {
+            diag_error(r->f->diag, o->key.loc, "a mesh has at most %d axes", MESH_MAX);
+            break;
+        } else {
+            int64_t ranks = 1;
+            for (int j = 0; j < m->n; j++) ranks *= m->axis[j].extent;
+            if (!checked_mul(ranks, extent, &ranks) || ranks > RANKS_MAX) {
+                diag_error(r->f->diag, o->value.loc, "more than %d ranks", RANKS_MAX);
+                extent = 1;
+            }
+            m->axis[m->n].name = o->key.str;
+            m->axis[m->n++].extent = extent;
+        }
+    }
+}
+
+static MeshSet read_over(Reader *r, const Line *l) {
+    MeshSet over = 0;
+    if (!l->over.n) diag_error(r->f->diag, l->head.loc, "over which mesh axis? %s ... over tensor", l->head.str);
+    for (int i = 0; i < l->over.n; i++) {
+        int at = mesh_lookup(r, l->over.at[i]);
+        if (at < 0) continue;
+        if (over >> at & 1) diag_error(r->f->diag, l->over.at[i].loc, "'%s' is listed twice", l->over.at[i].str);
+        over |= (MeshSet)1 << at;
+    }
+    return over;
+}
+
+static void check_options(Reader *r, const Options *options, const char *const *known, const char *line) {
+    for (int i = 0; i < options->n; i++) {
+        const Option *o = &options->at[i];
+        bool ok = false;
+        Near near = near_to(o->key.str);
+        for (int j = 0; known[j]; j++) {
+            ok |= !strcmp(known[j], o->key.str);
+            near_try(&near, known[j]);
+        }
+        if (!ok)
+            diag_error(r->f->diag, o->key.loc, "%s has no option '%s'%s", line, o->key.str,
+                       near_text(&near, r->f->arena));
+    }
+}
+
+static void read_split(Reader *r, const Line *l) {
+    static const char *const known[] = {"schedule", "microbatches", "stages", "between", NULL};
+    MeshSet over = read_over(r, l);
+    check_options(r, &l->options, known, "split");
+    for (int i = 0; i < l->options.n; i++) {
+        const Option *o = &l->options.at[i];
+        int64_t n;
+        if (!strcmp(o->key.str, "between") && strcmp(o->value.str, "blocks"))
+            diag_error(r->f->diag, o->value.loc, "write: between blocks");
+        else if (!strcmp(o->key.str, "schedule") && strcmp(o->value.str, "1f1b") && strcmp(o->value.str, "gpipe"))
+            diag_error(r->f->diag, o->value.loc, "unknown schedule '%s': gpipe or 1f1b", o->value.str);
+        else if ((!strcmp(o->key.str, "microbatches") || !strcmp(o->key.str, "stages")) &&
+                 (!word_integer(o->value.str, &n) || n < 1))
+            diag_error(r->f->diag, o->value.loc, "'%s' is a positive whole number", o->key.str);
+        else if (!strcmp(o->key.str, "between")) later(r, o->key.loc, "a split between blocks");
+        else if (!strcmp(o->key.str, "schedule") || !strcmp(o->key.str, "microbatches") ||
+                 !strcmp(o->key.str, "stages"))
+            later(r, o->key.loc, arena_printf(r->f->arena, "'%s'", o->key.str));
+    }
+    for (int i = 0; i < l->names.n; i++) {
+        const Name name = l->names.at[i];
+        const Axis *axis = axis_lookup(r->f, name.str, name.loc);
+        if (!axis) continue;
+        const Split *old = NULL;
+        for (int j = 0; j < r->splits.n; j++)
+            if (r->splits.at[j].axis == axis) old = &r->splits.at[j];
+        if (old) {
+            diag_error(r->f->diag, name.loc, "axis '%s' is split twice; write all its mesh axes in one line", name.str);
+            diag_note(r->f->diag, old->loc, "the first is here");
+        } else if (over) {
+            vec_push(r->f->arena, &r->splits, ((Split){axis, over, name.loc, l->over.at[0].loc}));
+        }
+    }
+}
+
+static void expect_words(Reader *r, const Line *l, const char *const *known, const char *what) {
+    for (int i = 0; i < l->names.n; i++) {
+        bool ok = false;
+        Near near = near_to(l->names.at[i].str);
+        for (int j = 0; known[j]; j++) {
+            ok |= !strcmp(known[j], l->names.at[i].str);
+            near_try(&near, known[j]);
+        }
+        if (!ok)
+            diag_error(r->f->diag, l->names.at[i].loc, "unknown %s '%s'%s", what, l->names.at[i].str,
+                       near_text(&near, r->f->arena));
+    }
+}
+
+static void read_line(Reader *r, const Line *l) {
+    static const char *const heads[] = {"mesh",   "split",    "shard",        "recompute", "precision",
+                                        "memory", "schedule", "microbatches", "stages"};
+    static const char *const shards[] = {"optimizer", "gradients", "parameters", NULL};
+    static const char *const types[] = {"f32", "bf16", "f16", NULL};
+    static const char *const precisions[] = {"master", "reduce", NULL};
+    static const char *const none[] = {NULL};
+    const char *head = l->head.str;
+    if (!strcmp(head, "mesh")) {
+        read_mesh(r, l);
+    } else if (!strcmp(head, "split")) {
+        if (!l->names.n) diag_error(r->f->diag, l->head.loc, "split is written: split head over tensor");
+        else read_split(r, l);
+    } else if (!strcmp(head, "shard")) {
+        expect_words(r, l, shards, "thing to shard");
+        check_options(r, &l->options, none, head);
+        read_over(r, l);
+        later(r, l->head.loc, "'shard'");
+    } else if (!strcmp(head, "precision")) {
+        expect_words(r, l, types, "element type");
+        check_options(r, &l->options, precisions, head);
+        later(r, l->head.loc, "'precision'");
+    } else if (!strcmp(head, "recompute")) {
+        check_options(r, &l->options, none, head);
+        for (int i = 0; i < l->names.n; i++) {
+            const Name name = l->names.at[i];
+            OpKind op;
+            if (!op_parse(name.str, &op) && !front_block(r->f, name.str, false))
+                diag_error(r->f->diag, name.loc, "unknown op or block '%s'", name.str);
+        }
+        later(r, l->head.loc, "'recompute'");
+    } else {
+        Near near = near_to(head);
+        for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+            if (!strcmp(head, heads[i])) {
+                later(r, l->head.loc, arena_printf(r->f->arena, "'%s'", head));
+                return;
+            }
+            near_try(&near, heads[i]);
+        }
+        diag_error(r->f->diag, l->head.loc, "a strategy has no line '%s'%s", head, near_text(&near, r->f->arena));
+    }
+}
+
+void check_strategies(Front *f) {
+    for (int i = 0; i < f->strategy_decls.n; i++) {
+        const StrategyDecl *d = f->strategy_decls.at[i];
+        Strategy *s = NEW(f->arena, Strategy);
+        *s = (Strategy){.name = d->name.str, .loc = d->name.loc};
+        Reader r = {.f = f, .s = s};
+        for (int j = 0; j < d->lines.n; j++) // the mesh may stand anywhere
+            if (!strcmp(d->lines.at[j].head.str, "mesh")) read_line(&r, &d->lines.at[j]);
+        for (int j = 0; j < d->lines.n; j++)
+            if (strcmp(d->lines.at[j].head.str, "mesh")) read_line(&r, &d->lines.at[j]);
+        s->nsplits = r.splits.n;
+        s->splits = r.splits.at;
+        vec_push(f->arena, &f->strategies, s);
+    }
+    if (!f->options->strategy) return;
+    Near near = near_to(f->options->strategy);
+    for (int i = 0; i < f->strategies.n; i++) {
+        near_try(&near, f->strategies.at[i]->name);
+        if (!strcmp(f->strategies.at[i]->name, f->options->strategy)) {
+            f->unit->strategy = f->strategies.at[i];
+            return;
+        }
+    }
+    diag_error(f->diag, (Loc){0}, "no strategy '%s'%s", f->options->strategy, near_text(&near, f->arena));
+}
+
+// ---- over the built graphs ----
+
+typedef struct Twice { // pairs of splits already reported
+    const Split *a, *b;
+} Twice;
+
+typedef struct Look {
+    Front *f;
+    const Strategy *s;
+    Vec(Twice) said;
+} Look;
+
+static const Split *split_of(const Strategy *s, const Axis *axis) {
+    for (int i = 0; i < s->nsplits; i++)
+        if (s->splits[i].axis == axis) return &s->splits[i];
+    return NULL;
+}
+
+static void look_value(Look *l, const Value *v, Loc made) {
+    const Type *t = &v->type;
+    for (int i = 0; i < t->rank; i++) {
+        const Split *a = split_of(l->s, t->dim[i].axis);
+        for (int j = 0; a && j < i; j++) {
+            const Split *b = split_of(l->s, t->dim[j].axis);
+            MeshSet both = b ? a->over & b->over : 0;
+            bool said = !both;
+            for (int k = 0; k < l->said.n; k++)
+                said |=
+                    (l->said.at[k].a == a && l->said.at[k].b == b) || (l->said.at[k].a == b && l->said.at[k].b == a);
+            if (said) continue;
+            vec_push(l->f->arena, &l->said, ((Twice){a, b}));
+            const Split *late = a > b ? a : b;
+            const char *name = v->name ? v->name : "a value";
+            diag_error(l->f->diag, late->loc, "'%s' and '%s' are both split over '%s' in %s: %s", b->axis->name,
+                       a->axis->name, l->s->mesh.axis[__builtin_ctz(both)].name, name,
+                       type_text(t, &l->f->unit->mesh, l->f->arena));
+            diag_note(l->f->diag, made, "%s is made here", name);
+        }
+    }
+}
+
+static void look_block(Look *l, const Block *b) {
+    for (const Node *n = b->first; n; n = n->next) {
+        for (int i = 0; i < n->nresults; i++) look_value(l, n->results[i], n->loc);
+        if (n->op == OP_repeat) {
+            const Split *s = split_of(l->s, n->attr.axes.at[0]);
+            bool said = !s;
+            for (int k = 0; k < l->said.n; k++) said |= l->said.at[k].a == s && !l->said.at[k].b;
+            if (!said) {
+                vec_push(l->f->arena, &l->said, ((Twice){s, NULL}));
+                diag_error(l->f->diag, s->loc, "not yet supported: splitting '%s', an axis of repeat", s->axis->name);
+                diag_note(l->f->diag, n->loc, "it is repeated here");
+            }
+        }
+        if (n->body) look_block(l, n->body);
+    }
+}
+
+void check_splits(Front *f) {
+    for (int i = 0; i < f->strategies.n; i++) {
+        Look l = {.f = f, .s = f->strategies.at[i]};
+        for (int j = 0; j < f->unit->funcs.n; j++) look_block(&l, f->unit->funcs.at[j]->top);
+    }
+}

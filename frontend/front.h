@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// front: what the stages of the frontend share: the program put together from its files, and the checks' entries.
+// Stages, in order, each ending with "any errors? stop":  load (files) -> check_names -> check_axes -> check_recipe,
+// check_strategies -> build_functions -> check_splits.
+#pragma once
+#include "frontend/ast.h"
+#include "frontend/frontend.h"
+
+typedef Vec(BlockDecl *) BlockDecls;
+typedef Vec(StrategyDecl *) StrategyDecls;
+typedef Vec(Strategy *) Strategies;
+
+struct Front {
+    const FrontendOptions *options;
+    Arena *arena;
+    StrTable *strs;
+    Diag *diag;
+    Vec(Source *) sources;
+    Vec(const char *) files; // read from disk
+    AxisDecls axes;
+    BlockDecls blocks;
+    ModelDecl *model;
+    StrategyDecls strategy_decls;
+    TrainDecl *train;
+    Unit *unit;
+    Recipe *recipe;        // NULL: none declared
+    Strategies strategies; // as many as declared
+    bool in_batch;         // batch is being evaluated
+    int phase;             // marks of searches over blocks
+};
+
+bool load_program(Front *f);
+// A block by name: of the program, else of std.tgf; std.tgf itself sees only its own.
+BlockDecl *front_block(const Front *f, Str name, bool from_std);
+
+void check_names(Front *f);
+void check_axes(Front *f);
+void check_recipe(Front *f);
+void check_no_decay(Front *f); // after building: names of parameters
+void check_strategies(Front *f);
+void check_splits(Front *f); // after building: no mesh axis twice on a tensor
+void build_functions(Front *f);
+
+// "; did you mean 'x'?" from the candidate nearest to a name, or "".
+typedef struct Near {
+    const char *wanted, *best;
+    int distance;
+} Near;
+Near near_to(const char *wanted);
+void near_try(Near *n, const char *candidate);
+const char *near_text(const Near *n, Arena *a);
+
+// Compile-time arithmetic. The integer form is exact and checked (extents, counts); the other is in double. Names are
+// axes: their extents. Both report and return false.
+bool number_integer(Front *f, const Expr *e, int64_t *out);
+bool number_double(Front *f, const Expr *e, double *out);
+bool number_fold(OpKind op, const double args[3], double *out); // a map of ops.def; false when it is none for numbers
+// The axis of a name used before and outside functions; defines `batch` when it is asked for. NULL after reporting.
+const Axis *axis_lookup(Front *f, Str name, Loc loc);
+const char *axis_near(const Front *f, Str name); // near_text over all axes
