@@ -56,12 +56,14 @@ bool write_whole(const char *path, const void *data, size_t size) {
     return ok;
 }
 
-bool compile_load(const CompileRequest *r, Compilation *c) {
+bool compile_load(const CompileRequest *r, Compilation *c) { return compile_load_to(r, stderr, c); }
+
+bool compile_load_to(const CompileRequest *r, FILE *messages, Compilation *c) {
     memset(c, 0, sizeof *c);
     c->arena = arena_new();
     c->scratch = arena_new();
     c->strs = strtable_new(c->arena);
-    c->diag = diag_new(c->arena, stderr, diag_wants_colour(stderr));
+    c->diag = diag_new(c->arena, messages, messages == stderr && diag_wants_colour(stderr));
     if (r->from_ir) {
         size_t size;
         char *text = read_whole(c->arena, r->from_ir, &size);

@@ -29,6 +29,8 @@ typedef struct Compilation {
 
 // Both report to stderr and return false; compile_end is due in any case. compile_load stops behind the frontend.
 bool compile_load(const CompileRequest *request, Compilation *out);
+bool compile_load_to(const CompileRequest *request, FILE *messages,
+                     Compilation *out); // diagnostics elsewhere than stderr
 bool compile_passes(const CompileRequest *request, Compilation *c);
 int compile_status(const Compilation *c); // exit status after a failure: 1 the user's mistake, 2 the compiler's
 void compile_end(Compilation *c);

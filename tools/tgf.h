@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+// tgf: its subcommands. argv[0] is the subcommand; each returns the exit status.
+#pragma once
+
+int tool_train(int argc, char **argv);
+int tool_sample(int argc, char **argv);
+int tool_verify(int argc, char **argv);
+int tool_bench(int argc, char **argv);

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+// Snapshots of what a step made, and how closely two must agree.
+#include "ir/op.h"
+#include "ir/random.h"
+#include "tools/tgf_verify.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static double uniform(uint64_t seed, int stream, int64_t i) {
+    uint32_t w[4];
+    random_words(i, stream, (int32_t[4]){(int32_t)seed, (int32_t)(seed >> 32), 0, 0}, w);
+    return (double)(w[0] >> 8) * 0x1p-24;
+}
+
+static void draw_input(const PlanLeaf *l, uint64_t seed, int stream, int64_t n, void *out) {
+    for (int64_t i = 0; i < n; i++) {
+        double u = uniform(seed, stream, i);
+        if (l->dtype == PLAN_BOOL) {
+            ((unsigned char *)out)[i] = u < 0.9;
+        } else if (l->dtype == PLAN_I32) {
+            int64_t id = l->limit ? (int64_t)(u * (double)l->limit) : 0;
+            if (l->least < 0 && uniform(seed, stream + 1000, i) < 0.1) id = -1; // an ignored label
+            ((int32_t *)out)[i] = (int32_t)id;
+        } else {
+            double v = uniform(seed, stream + 1000, i);
+            ((float *)out)[i] = (float)(sqrt(-2 * log(u + 0x1p-25)) * cos(2 * M_PI * v));
+        }
+    }
+}
+
+Status snapshot_inputs(Program *p, uint64_t seed) {
+    const Plan *plan = program_plan(p);
+    for (int i = 0; i < plan->nleaves; i++) {
+        const PlanLeaf *l = &plan->leaves[i];
+        if (l->kind != PLAN_INPUT || !strcmp(l->name, "step") || !strcmp(l->name, "seed")) continue;
+        if (l->dtype != PLAN_BOOL && l->dtype != PLAN_I32 && l->dtype != PLAN_F32)
+            return status_make(STATUS_UNSUPPORTED, "input '%s' has an element type that verify does not draw", l->name);
+        int64_t n = leaf_elements(l);
+        void *values = malloc((size_t)leaf_bytes(l));
+        if (!values) return status_make(STATUS_MEMORY, "no memory for input '%s'", l->name);
+        draw_input(l, seed, i, n, values);
+        Status s = program_write_leaf(p, i, values);
+        free(values);
+        STATUS_TRY(s);
+    }
+    return status_ok();
+}
+
+static Status take_leaf(Program *p, int leaf, Snapshot *out) {
+    const PlanLeaf *l = &program_plan(p)->leaves[leaf];
+    int64_t n = leaf_elements(l);
+    void *raw = malloc((size_t)leaf_bytes(l) + 1);
+    double *at = malloc(sizeof *at * (size_t)(n + 1));
+    Status s =
+        raw && at ? program_read_leaf(p, leaf, true, raw) : status_make(STATUS_MEMORY, "no memory for '%s'", l->name);
+    for (int64_t i = 0; i < n && !status_failed(&s); i++) switch (l->dtype) {
+        case PLAN_F32: at[i] = ((float *)raw)[i]; break;
+        case PLAN_F64: at[i] = ((double *)raw)[i]; break;
+        case PLAN_I32: at[i] = ((int32_t *)raw)[i]; break;
+        case PLAN_BOOL: at[i] = ((unsigned char *)raw)[i]; break;
+        default: s = status_make(STATUS_UNSUPPORTED, "'%s' has an element type that verify does not compare", l->name);
+        }
+    free(raw);
+    if (status_failed(&s)) {
+        free(at);
+        return s;
+    }
+    Named *named = &out->at[out->n++];
+    *named = (Named){strdup(l->name), at, n, l->kind == PLAN_OUTPUT ? NAMED_OUTPUT : NAMED_UPDATED};
+    if (l->kind == PLAN_OUTPUT && !strncmp(l->name, "grad.", 5)) named->kind = NAMED_GRADIENT;
+    if (l->kind == PLAN_OUTPUT && !strcmp(l->name, "lr")) out->rate = at[0];
+    return status_ok();
+}
+
+Status snapshot_take(Program *p, const char *func, Snapshot *out) {
+    const Plan *plan = program_plan(p);
+    const PlanFunc *f = plan_func(plan, func);
+    *out = (Snapshot){.at = calloc((size_t)plan->nleaves + 1, sizeof *out->at)};
+    if (!out->at || !f)
+        return status_make(STATUS_INTERNAL, f ? "no memory for a snapshot" : "the plan has no function '%s'", func);
+    for (int i = 0; i < f->noutputs; i++) STATUS_TRY(take_leaf(p, f->outputs[i], out));
+    for (int i = 0; i < plan->nleaves; i++)
+        if (plan->leaves[i].kind == PLAN_PARAM || plan->leaves[i].kind == PLAN_STATE) STATUS_TRY(take_leaf(p, i, out));
+    double squares = 0, count = 0;
+    for (int i = 0; i < out->n; i++)
+        if (out->at[i].kind == NAMED_GRADIENT) {
+            for (int64_t k = 0; k < out->at[i].count; k++) squares += out->at[i].at[k] * out->at[i].at[k];
+            count += (double)out->at[i].count;
+        }
+    out->gradient_rms = count > 0 ? sqrt(squares / count) : 0;
+    return status_ok();
+}
+
+void snapshot_free(Snapshot *s) {
+    for (int i = 0; i < s->n; i++) {
+        free(s->at[i].name);
+        free(s->at[i].at);
+    }
+    free(s->at);
+    memset(s, 0, sizeof *s);
+}
+
+static const Named *find(const Snapshot *s, const char *name) {
+    for (int i = 0; i < s->n; i++)
+        if (!strcmp(s->at[i].name, name)) return &s->at[i];
+    return NULL;
+}
+
+static double largest(const Named *t) {
+    double m = 0;
+    for (int64_t i = 0; i < t->count; i++) {
+        double x = fabs(t->at[i]);
+        if (!(x <= m)) m = x; // a NaN stays
+    }
+    return m;
+}
+
+// Root mean square over all tensors whose name begins like this one's ("adam.m/").
+static double kind_rms(const Snapshot *s, const char *name, size_t prefix) {
+    double squares = 0, count = 0;
+    for (int i = 0; i < s->n; i++)
+        if (!strncmp(s->at[i].name, name, prefix)) {
+            for (int64_t k = 0; k < s->at[i].count; k++) squares += s->at[i].at[k] * s->at[i].at[k];
+            count += (double)s->at[i].count;
+        }
+    return count > 0 ? sqrt(squares / count) : 0;
+}
+
+bool snapshot_differs(const Snapshot *a, int i, const Snapshot *b, double tolerance, Difference *out) {
+    const Named *x = &a->at[i], *y = find(b, x->name);
+    *out = (Difference){x->name, INFINITY, 0};
+    if (!y || y->count != x->count) return true;
+    double scale = largest(x);
+    const Named *gradient = NULL;
+    double gradient_scale = 0;
+    if (x->kind == NAMED_GRADIENT && a->gradient_rms > scale) scale = a->gradient_rms;
+    const char *slash = x->kind == NAMED_UPDATED ? strchr(x->name, '/') : NULL;
+    if (slash) {
+        scale = fmax(scale, kind_rms(a, x->name, (size_t)(slash - x->name) + 1));
+    } else if (x->kind == NAMED_UPDATED) {
+        char name[512];
+        snprintf(name, sizeof name, "grad.%s", x->name);
+        gradient = find(a, name);
+        gradient_scale = gradient ? fmax(largest(gradient), a->gradient_rms) : 0;
+    }
+    bool differs = false;
+    double worst = -1;
+    for (int64_t k = 0; k < x->count; k++) {
+        double error = fabs(x->at[k] - y->at[k]), allowed = tolerance * scale;
+        if (gradient && gradient->count == x->count) {
+            double g = fabs(gradient->at[k]), step = tolerance * gradient_scale / (g > 0 ? g : 1e-300);
+            allowed = 0x1p-22 * fabs(x->at[k]) + a->rate * (step < 2 ? step : 2);
+        }
+        if (!(error <= allowed)) differs = true;
+        double ratio = error == 0 ? 0 : allowed > 0 ? error / allowed : INFINITY;
+        if (!(ratio <= worst)) {
+            worst = ratio;
+            out->error = error;
+            out->allowed = allowed;
+        }
+    }
+    if (!x->count) out->error = 0;
+    return differs;
+}
+
+int snapshot_compare(const Snapshot *a, const Snapshot *b, double tolerance, Difference *out_worst) {
+    int wrong = 0;
+    double worst = -1;
+    for (int i = 0; i < a->n; i++) {
+        Difference d;
+        wrong += snapshot_differs(a, i, b, tolerance, &d);
+        double ratio = d.error == 0 ? 0 : d.allowed > 0 ? d.error / d.allowed : INFINITY;
+        if (!(ratio <= worst)) {
+            worst = ratio;
+            *out_worst = d;
+        }
+    }
+    return wrong;
+}
+
+static double reduction_lengths(const Block *b, double times) {
+    double total = 0;
+    for (const Node *n = b->first; n; n = n->next) {
+        if (n->body)
+            total +=
+                reduction_lengths(n->body, n->op == OP_repeat ? times * (double)n->attr.axes.at[0]->extent : times);
+        double length = 1;
+        switch (n->op) {
+        case OP_sum:
+        case OP_dot:
+        case OP_attend:
+        case OP_attend_grad:
+            for (int i = 0; i < n->attr.axes.n; i++) length *= (double)n->attr.axes.at[i]->extent;
+            break;
+        case OP_scatter:
+            for (int i = 0; i < n->args[0]->type.rank; i++) length *= (double)n->args[0]->type.dim[i].axis->extent;
+            break;
+        default: continue;
+        }
+        total += times * sqrt(length);
+    }
+    return total;
+}
+
+double verify_tolerance(const Unit *u, const char *func) {
+    const Func *f = unit_func(u, func);
+    return f ? 2 * 4 * 0x1p-24 * reduction_lengths(f->top, 1) : 0;
+}
+
+static uint32_t draw(RandomStrategies *r, uint32_t below) {
+    uint32_t w[4];
+    random_words((int64_t)r->drawn++, 77, (int32_t[4]){(int32_t)r->seed, (int32_t)(r->seed >> 32), 0, 0}, w);
+    return (uint32_t)((uint64_t)w[0] * below >> 32);
+}
+
+const char *random_strategy(RandomStrategies *r, const CompileRequest *request, const char *name,
+                            const char **out_label, int *illegal) {
+    static const char *const names[] = {"mesh_a", "mesh_b", "mesh_c"};
+    for (int tries = 0; tries < 10000; tries++) {
+        int64_t left = r->ranks;
+        int meshes = 1 + (int)draw(r, 3);
+        char *text = arena_printf(r->arena, "strategy %s {\n    mesh ", name), *label = "";
+        for (int m = 0; m < meshes; m++) {
+            int64_t extent = left >= 2 ? 2 + draw(r, (uint32_t)(left - 1)) : 1;
+            if (extent == 1) {
+                meshes = m;
+                break;
+            }
+            left /= extent;
+            text = arena_printf(r->arena, "%s%s%s = %d", text, m ? ", " : "", names[m], (int)extent);
+            label = arena_printf(r->arena, "%s%s%d", label, m ? "x" : "", (int)extent);
+        }
+        int splits = 0;
+        for (int m = 0; m < meshes; m++) {
+            int axes = 1 + (int)draw(r, 3);
+            for (int i = 0; i < axes; i++) {
+                const Axis *axis = r->unit->axes.at[draw(r, (uint32_t)r->unit->axes.n)];
+                text = arena_printf(r->arena, "%s\n    split %s over %s", text, axis->name, names[m]);
+                label = arena_printf(r->arena, "%s %s/%c", label, axis->name, names[m][5]);
+                splits++;
+            }
+        }
+        if (!splits) continue;
+        text = arena_printf(r->arena, "%s\n}\n", text);
+        // Legal: the passes accept it. A refusal is the user's kind of error; anything else would show as internal and
+        // is not hidden.
+        Compilation c;
+        CompileRequest q = *request;
+        q.strategy = name;
+        q.extra = text;
+        q.last = "memory";
+        char *messages = NULL;
+        size_t size = 0;
+        FILE *sink = open_memstream(&messages, &size);
+        bool ok = sink && compile_load_to(&q, sink, &c) && compile_passes(&q, &c);
+        bool internal = c.diag && diag_had_internal(c.diag);
+        compile_end(&c);
+        if (sink) fclose(sink);
+        if (internal) fprintf(stderr, "%s%s", text, messages ? messages : "");
+        free(messages);
+        if (internal) return NULL;
+        if (ok) {
+            *out_label = label;
+            return text;
+        }
+        ++*illegal;
+    }
+    return NULL;
+}

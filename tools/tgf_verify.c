@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+// tgf verify: the same numbers on every layout (docs/promises.md, 1). One training step on one rank is the truth; each
+// layout runs the same step on in-process ranks, and loss, every gradient, every updated parameter and state must agree
+// within a tolerance that is derived from the program. With --faults, errors are seeded on purpose and each must be
+// noticed.
+#include "tools/tgf.h"
+#include "runtime/comm.h"
+#include "tools/tgf_verify.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Verify {
+    CompileRequest request;
+    const char *mcpu;
+    ProgramOptions program;
+    int64_t seed;
+    bool quiet;
+    Built one; // the truth
+    Snapshot truth;
+    double tolerance;
+} Verify;
+
+// Runs init and one training step on b's program with inputs drawn from the seed, and takes everything it made.
+static Status run_step(Verify *v, Built *b, Snapshot *out) {
+    STATUS_TRY(program_set_optional(b->program, "seed", (int32_t)v->seed));
+    STATUS_TRY(program_run(b->program, "init"));
+    STATUS_TRY(program_set_optional(b->program, "seed", (int32_t)v->seed));
+    STATUS_TRY(program_set_optional(b->program, "step", 0));
+    STATUS_TRY(snapshot_inputs(b->program, (uint64_t)v->seed));
+    STATUS_TRY(program_run(b->program, "train"));
+    return snapshot_take(b->program, "train", out);
+}
+
+// Compiles and runs one layout (extra: declarations naming the strategy), with or without probes and faults.
+static int run_layout(Verify *v, const char *strategy, const char *extra, bool probe, const ProgramOptions *options,
+                      Built *b, Snapshot *out) {
+    CompileRequest r = v->request;
+    r.strategy = strategy;
+    r.extra = extra;
+    r.keep_gradients = true;
+    r.probe = probe;
+    int rc = built_make(&r, v->mcpu, options, b);
+    if (rc) return rc;
+    Status s = run_step(v, b, out);
+    return status_failed(&s) ? status_report(&s, "verify") : 0;
+}
+
+// Finds the first probe, in program order, at which a layout parts from one rank. Returns its label in `name`.
+static void name_first(Verify *v, const char *strategy, const char *extra, const Fault *fault, const PlanInstr *where,
+                       char *name, size_t size) {
+    Built one = {0}, many = {0};
+    Snapshot a = {0}, b = {0};
+    snprintf(name, size, "an op without a probe");
+    if (run_layout(v, NULL, NULL, true, &v->program, &one, &a)) goto done;
+    ProgramOptions o = v->program;
+    Fault same;
+    if (fault) { // compile once to see the plan, then seed the same fault at the same step of it
+        CompileRequest r = v->request;
+        r.strategy = strategy;
+        r.extra = extra;
+        r.keep_gradients = r.probe = true;
+        if (built_make(&r, v->mcpu, &o, &many)) goto done;
+        const Plan *p = program_plan(many.program);
+        const PlanFunc *f = plan_func(p, "train");
+        int at = -1;
+        for (int i = f->first; i < f->first + f->count && at < 0; i++) {
+            const PlanInstr *n = &p->instrs[i];
+            if (n->kind == where->kind && n->line == where->line && n->comm == where->comm && n->op && where->op &&
+                !strcmp(n->op, where->op))
+                at = i;
+        }
+        if (at < 0) goto done;
+        same = *fault;
+        same.instr = at;
+        o.faults = &same;
+        o.nfaults = 1;
+        built_end(&many);
+        memset(&many, 0, sizeof many);
+    }
+    if (run_layout(v, strategy, extra, true, &o, &many, &b)) goto done;
+    Difference d;
+    for (int i = 0; i < a.n; i++)
+        if (!strncmp(a.at[i].name, "probe.", 6) && snapshot_differs(&a, i, &b, v->tolerance, &d)) {
+            snprintf(name, size, "%s", a.at[i].name + 11);
+            break;
+        }
+done:
+    snapshot_free(&a);
+    snapshot_free(&b);
+    built_end(&one);
+    built_end(&many);
+}
+
+// Compares a layout with the truth. 0 equal, 1 different (reported), else a status.
+static int check_layout(Verify *v, const char *strategy, const char *extra, const char *label) {
+    Built b = {0};
+    Snapshot s = {0};
+    int rc = run_layout(v, strategy, extra, false, &v->program, &b, &s);
+    if (!rc) {
+        Difference worst = {0};
+        int wrong = snapshot_compare(&v->truth, &s, v->tolerance, &worst);
+        if (wrong) {
+            char first[300];
+            name_first(v, strategy, extra, NULL, NULL, first, sizeof first);
+            printf("%-36s DIFFERS: %s by %.3g (allowed %.3g), %d of %d tensors; first op that differs: %s\n", label,
+                   worst.name, worst.error, worst.allowed, wrong, v->truth.n, first);
+            rc = 1;
+        } else if (!v->quiet) {
+            printf("%-36s equal: %d tensors, worst %s at %.2g of what is allowed\n", label, v->truth.n,
+                   worst.name ? worst.name : "-", worst.allowed > 0 ? worst.error / worst.allowed : 0);
+        }
+    }
+    fflush(stdout);
+    snapshot_free(&s);
+    built_end(&b);
+    return rc;
+}
+
+static void describe(const Plan *p, int instr, char *text, size_t size) {
+    const PlanInstr *n = &p->instrs[instr];
+    snprintf(text, size, "step %d, %s%s%s%s%s:%d", instr,
+             n->kind == INSTR_COMM   ? comm_kind_name(n->comm)
+             : n->kind == INSTR_LOOP ? "loop"
+                                     : "kernel",
+             n->op ? " " : "", n->op ? n->op : "", n->file ? " at " : "", n->file ? n->file : "", n->line);
+}
+
+// Seeds one fault of every kind at several steps of the training function. Returns the number not noticed, or -1.
+static int check_faults(Verify *v, const char *strategy, const char *extra, int each) {
+    Built plain = {0};
+    CompileRequest r = v->request;
+    r.strategy = strategy;
+    r.extra = extra;
+    r.keep_gradients = true;
+    if (built_make(&r, v->mcpu, &v->program, &plain)) {
+        built_end(&plain);
+        return -1;
+    }
+    const Plan *p = program_plan(plain.program);
+    const PlanFunc *f = plan_func(p, "train");
+    int missed = 0, seeded = 0;
+    for (FaultKind kind = FAULT_DROP_COMM; kind <= FAULT_SKIP_ITERATION; kind++) {
+        int fits = 0;
+        for (int i = f->first; i < f->first + f->count; i++) {
+            Fault probe = {.kind = kind, .instr = i, .rank = -1};
+            Status s = fault_resolve(p, &probe);
+            fits += !status_failed(&s);
+        }
+        int want = fits < each ? fits : each, seen = 0, taken = 0;
+        for (int i = f->first; i < f->first + f->count && taken < want; i++) {
+            Fault fault = {.kind = kind, .instr = i, .rank = -1};
+            Status s = fault_resolve(p, &fault);
+            if (status_failed(&s)) continue;
+            if ((int64_t)seen++ * want / fits < taken) continue; // spread over the function
+            taken++;
+            seeded++;
+            ProgramOptions o = v->program;
+            o.faults = &fault;
+            o.nfaults = 1;
+            Built b = {0};
+            Snapshot snap = {0};
+            char where[300], first[300] = "";
+            describe(p, i, where, sizeof where);
+            CompileRequest again = r;
+            int rc = built_make(&again, v->mcpu, &o, &b);
+            Status run = rc ? status_make(STATUS_INTERNAL, "not compiled") : run_step(v, &b, &snap);
+            Difference worst = {0};
+            if (status_failed(&run)) {
+                printf("fault %-14s at %s: caught: %s\n", fault_name(kind), where, run.message);
+            } else if (snapshot_compare(&v->truth, &snap, v->tolerance, &worst)) {
+                name_first(v, strategy, extra, &fault, &p->instrs[i], first, sizeof first);
+                printf("fault %-14s at %s: caught: %s differs by %.3g (allowed %.3g); first op that differs: %s\n",
+                       fault_name(kind), where, worst.name, worst.error, worst.allowed, first);
+            } else {
+                printf("fault %-14s at %s: NOT NOTICED\n", fault_name(kind), where);
+                missed++;
+            }
+            fflush(stdout);
+            snapshot_free(&snap);
+            built_end(&b);
+        }
+    }
+    printf("%d faults seeded, %d caught\n", seeded, seeded - missed);
+    built_end(&plain);
+    return missed;
+}
+
+// The splits of a strategy of the file, as text for a mesh of other extents.
+static char *strategy_text(Arena *a, const Strategy *s, const char *name, const int64_t *extents) {
+    char *text = arena_printf(a, "strategy %s {\n    mesh ", name);
+    for (int i = 0; i < s->mesh.n; i++)
+        text = arena_printf(a, "%s%s%s = %" PRId64, text, i ? ", " : "", s->mesh.axis[i].name, extents[i]);
+    for (int i = 0; i < s->nsplits; i++)
+        for (int m = 0; m < s->mesh.n; m++)
+            if (s->splits[i].over >> m & 1)
+                text = arena_printf(a, "%s\n    split %s over %s", text, s->splits[i].axis->name, s->mesh.axis[m].name);
+    return arena_printf(a, "%s\n}\n", text);
+}
+
+// Every mesh of the strategy's axes up to `ranks` ranks.
+static int check_meshes(Verify *v, Arena *a, const Strategy *s, int64_t ranks, int64_t each_faults) {
+    int64_t e[MESH_MAX];
+    int wrong = 0, layouts = 0;
+    for (int i = 0; i < s->mesh.n; i++) e[i] = 1;
+    while (true) {
+        int64_t product = 1;
+        for (int i = 0; i < s->mesh.n; i++) product *= e[i];
+        if (product > 1 && product <= ranks) {
+            char *label = arena_printf(a, "%s", s->name);
+            for (int i = 0; i < s->mesh.n; i++)
+                label = arena_printf(a, "%s %s=%" PRId64, label, s->mesh.axis[i].name, e[i]);
+            const char *extra = strategy_text(a, s, "verify_", e);
+            int rc = check_layout(v, "verify_", extra, label);
+            if (rc > 1) return -1;
+            layouts++;
+            wrong += rc;
+            if (each_faults && product == ranks && wrong >= 0 && s->mesh.n > 1 && e[0] > 1 && e[1] > 1) {
+                int missed = check_faults(v, "verify_", extra, (int)each_faults);
+                if (missed < 0) return -1;
+                wrong += missed;
+                each_faults = 0;
+            }
+        }
+        int i = s->mesh.n - 1;
+        while (i >= 0 && e[i] == ranks) e[i--] = 1;
+        if (i < 0) break;
+        e[i]++;
+    }
+    printf("%d meshes of strategy %s up to %" PRId64 " ranks, %d wrong\n", layouts, s->name, ranks, wrong);
+    return wrong;
+}
+
+int tool_verify(int argc, char **argv) {
+    const char *strategy = NULL, *mcpu = NULL;
+    bool all = false, quiet = false;
+    int64_t meshes = 0, random = 0, seed = 1, threads = 0, faults = 0;
+    OptionList defines = {0};
+    const Option options[] = {
+        {"--strategy", "NAME", "verify this strategy", OPTION_TEXT, &strategy},
+        {"--all", NULL, "verify every strategy of the file (the default)", OPTION_FLAG, &all},
+        {"--meshes", "N", "every mesh of the strategy's axes up to N ranks", OPTION_INT, &meshes},
+        {"--random", "N", "draw N strategies: meshes up to 8 ranks, any axis over any mesh axis", OPTION_INT, &random},
+        {"--seed", "S", "of parameters, inputs and random strategies (1)", OPTION_INT, &seed},
+        {"--faults", "N", "seed N faults of every kind; each must be noticed", OPTION_INT, &faults},
+        {"--threads", "N", "over all ranks (one a processor)", OPTION_INT, &threads},
+        {"--quiet", NULL, "print only what differs, and totals", OPTION_FLAG, &quiet},
+        {"-D", "AXIS=N", "override an axis", OPTION_DEFINE, &defines},
+        {"-mcpu", "NAME", "processor to compile for (native)", OPTION_TEXT, &mcpu},
+        {0},
+    };
+    const Command command = {
+        "tgf verify MODEL.tgf [options]",
+        "Runs a training step on one rank and on every layout asked for, and compares loss, gradients, updated\n"
+        "parameters and optimizer states. Exit status 1 when a layout differs or a seeded fault goes unnoticed.",
+        options, 1, 1};
+    const char *path;
+    int count;
+    bool done;
+    int rc = options_read(&command, argc, argv, &path, &count, &done);
+    if (rc || done) return rc;
+    Verify v = {.request = {.path = path, .defines = &defines, .keep_gradients = true},
+                .mcpu = mcpu,
+                .program = {.threads = (int)threads, .comm_timeout_ms = 60000},
+                .seed = seed,
+                .quiet = quiet};
+    double began = now_seconds();
+    Arena *a = arena_new();
+    int wrong = 0;
+    rc = run_layout(&v, NULL, NULL, false, &v.program, &v.one, &v.truth);
+    if (!rc) {
+        v.tolerance = verify_tolerance(v.one.c.unit, "train");
+        printf("tolerance %.3g: 2^-24 times the square roots of the lengths of all reductions of the step "
+               "(docs/promises.md)\n",
+               v.tolerance);
+        const FrontendResult *front = &v.one.c.front;
+        int matched = 0;
+        for (int i = 0; i < front->nstrategies && rc <= 1 && !random; i++) {
+            const Strategy *s = front->strategies[i];
+            if (strategy && strcmp(strategy, s->name)) continue;
+            matched++;
+            int r;
+            if (meshes) {
+                r = check_meshes(&v, a, s, meshes, faults);
+            } else {
+                r = check_layout(&v, s->name, NULL, s->name);
+                if (r == 0 && faults) r = check_faults(&v, s->name, NULL, (int)faults);
+                else if (r > 1) r = -1;
+            }
+            if (r < 0) rc = 2;
+            else wrong += r;
+        }
+        if (random) {
+            RandomStrategies draw = {.unit = v.one.c.unit, .arena = a, .seed = (uint64_t)seed, .ranks = 8};
+            int illegal = 0;
+            for (int64_t i = 0; i < random && rc <= 1; i++) {
+                const char *label, *extra = random_strategy(&draw, &v.request, "random_", &label, &illegal);
+                int r = extra ? check_layout(&v, "random_", extra, label) : 2;
+                if (r > 1) rc = 2;
+                else wrong += r;
+            }
+            printf("%" PRId64 " random strategies (seed %" PRId64 "; %d more were drawn and refused as illegal)\n",
+                   random, seed, illegal);
+        } else if (!matched) {
+            fprintf(stderr, strategy ? "%s: no strategy '%s'\n" : "%s: the file has no strategy to verify\n", path,
+                    strategy);
+            rc = 1;
+        }
+    }
+    if (!rc) printf("%s, in %.1f s\n", wrong ? "NOT verified" : "verified", now_seconds() - began);
+    snapshot_free(&v.truth);
+    built_end(&v.one);
+    arena_free(a);
+    return rc ? rc : wrong ? 1 : 0;
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What tgf verify compares, and how closely.
+#pragma once
+#include "tools/common_built.h"
+
+typedef struct Named {
+    char *name;
+    double *at; // any element type, widened
+    int64_t count;
+    enum { NAMED_OUTPUT, NAMED_GRADIENT, NAMED_UPDATED } kind;
+} Named;
+
+// Everything a step made: outputs, then parameters and states, in the plan's order.
+typedef struct Snapshot {
+    int n;
+    Named *at;
+    double gradient_rms; // over all gradients: the scale of what is small beside its neighbours
+    double rate;         // output `lr`, or 0
+} Snapshot;
+
+typedef struct Difference {
+    const char *name;
+    double error, allowed; // at the element that is worst relative to what is allowed
+} Difference;
+
+// Draws every input of the program: ids within their range (some labels ignored), normal numbers, mostly-true masks.
+Status snapshot_inputs(Program *p, uint64_t seed);
+Status snapshot_take(Program *p, const char *func, Snapshot *out); // also checks that replicas agree bit for bit
+void snapshot_free(Snapshot *s);
+// Is tensor i of `a` another in `b`? Gradients and outputs: |difference| <= tolerance * scale, the scale being the
+// tensor's largest magnitude or the gradients' root mean square, whichever is larger. Updated parameters may differ by
+// what that change of the gradient does to an AdamW step: rate * min(2, tolerance * scale / |g|).
+bool snapshot_differs(const Snapshot *a, int i, const Snapshot *b, double tolerance, Difference *out);
+int snapshot_compare(const Snapshot *a, const Snapshot *b, double tolerance,
+                     Difference *out_worst); // tensors that differ
+
+// 2 * 4 * 2^-24 * sum over the reductions of `func` (times their repeats) of sqrt(length): Higham and Mary, "A new
+// approach to probabilistic rounding error analysis", SISC 2019, with lambda = 4, for two runs.
+double verify_tolerance(const Unit *u, const char *func);
+
+typedef struct RandomStrategies {
+    const Unit *unit;
+    Arena *arena;
+    uint64_t seed, drawn;
+    int64_t ranks; // at most
+} RandomStrategies;
+// Text of a legal strategy called `name`; illegal draws (refused by the compiler with a located error) are counted and
+// skipped.
+const char *random_strategy(RandomStrategies *r, const CompileRequest *request, const char *name,
+                            const char **out_label, int *illegal);
