@@ -3,7 +3,6 @@
 // operands ready; what each op does is in ir/ops/*_eval.c.
 #include "ir/eval_core.h"
 #include "ir/text.h"
-#include <math.h>
 #include <stdio.h>
 
 void eval_error(const Eval *e, const Node *n, const char *format, ...) {
@@ -123,19 +122,20 @@ static Evaluator *const evaluators[OP_COUNT] = {
 #include "ir/ops.def"
 };
 
-// Padding that means something: the zeros of leaves and part, mask's value; a body's nodes have seen to their own.
-static bool defines_padding(const Node *n) {
-    return n->op == OP_param || n->op == OP_state || n->op == OP_input || n->op == OP_mask || n->op == OP_part ||
-           n->body;
+// Garbage of different ops differs, so that it does not cancel. None for mask's value, for the log sum exp of attend,
+// which attend_grad needs to match the scores it makes again; nor for results of bodies, whose nodes have seen to them.
+static void poison(Eval *e, const Node *n) {
+    if (n->op == OP_mask || n->body) return;
+    for (int i = 0; i < n->nresults; i++)
+        if (n->op != OP_attend || i == 0) eval_poison_padding(e, n->results[i], 1e30 * (1 + n->op / 100.0));
 }
 
 bool eval_block(Eval *e, const Block *b) {
     for (const Node *n = b->first; n; n = n->next) {
         if (!evaluators[n->op](e, n)) return false;
-        for (int i = 0; i < n->nresults; i++) {
-            if (e->poison && !defines_padding(n)) eval_poison_padding(e, n->results[i]);
+        if (e->poison) poison(e, n);
+        for (int i = 0; i < n->nresults; i++)
             if (!eval_agree(e, n, n->results[i])) return false;
-        }
     }
     return true;
 }

@@ -26,9 +26,9 @@ const Type *eval_type(const Eval *e, const char *name); // NULL: no such leaf or
 // Replicated results must agree on all ranks (exactly: same operations), else a diagnostic names the first node that
 // differs.
 bool eval_run(Eval *e, const char *func);
-// From now on the padding places of every op's result are filled with 1e30, with NaN where it is not finite there, so
-// that a missing mask shows in the results. Zeros stay: resolve relies on those that follow from zeros and finite
-// numbers. Returns the former setting.
+// From now on the padding places of every op's result are filled with large numbers (with 1 if it is an i32 or
+// bool, NaN where it is not finite there), so that a missing mask shows in the results. Zeros stay: resolve relies on
+// those that follow from zeros and finite numbers. Returns the former setting.
 bool eval_poison(Eval *e, bool on);
 // One place of an elementwise op by the table's equation; b and c are ignored where the op has no such operand.
 double eval_map(OpKind op, double a, double b, double c);

@@ -88,8 +88,8 @@ bool eval_whole(const Eval *e, const Node *n, const Value *v, const Axis *a); //
 // places have been found to agree by then.
 void eval_to_local(Eval *e, const Value *v, const Tensor *global);
 bool eval_to_global(Eval *e, const Node *n, const Value *v, double *out_global);
-bool eval_agree(Eval *e, const Node *n, const Value *v); // error when ranks differ where v is replicated
-void eval_poison_padding(Eval *e, const Value *v); // not where it is zero
+bool eval_agree(Eval *e, const Node *n, const Value *v);           // error when ranks differ where v is replicated
+void eval_poison_padding(Eval *e, const Value *v, double garbage); // not where it is zero
 
 #define OP(name, nargs, nresults, attrs, pending, traits, key_i, key_j, key_flag, suffix, ...)                         \
     bool eval_##suffix(Eval *e, const Node *n);

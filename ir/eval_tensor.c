@@ -171,7 +171,7 @@ bool eval_agree(Eval *e, const Node *n, const Value *v) {
     return true;
 }
 
-void eval_poison_padding(Eval *e, const Value *v) {
+void eval_poison_padding(Eval *e, const Value *v, double garbage) {
     const Type *t = &v->type;
     bool padded = false;
     for (int d = 0; d < t->rank; d++) padded |= dim_padded(&t->dim[d], e->mesh);
@@ -183,7 +183,8 @@ void eval_poison_padding(Eval *e, const Value *v) {
         int64_t place;
         WALK(w) {
             double *x = &at[w.offset[0]];
-            if (*x != 0 && !global_offset(&w, t, &first, &place)) *x = isfinite(*x) ? 1e30 : NAN;
+            if (*x == 0 || global_offset(&w, t, &first, &place)) continue;
+            *x = !dtype_is_float(t->dtype) ? 1 : isfinite(*x) ? garbage : NAN;
         }
     }
 }

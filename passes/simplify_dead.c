@@ -30,12 +30,12 @@ static void live_repeat(Liveness *l, const Node *n) {
     int carries = repeat_carries(n);
     for (bool changed = true; changed;) {
         changed = false;
+        bool *before = arena_alloc(l->arena, (size_t)carries + 1);
+        for (int k = 0; k < carries; k++) before[k] = carry_live(l, n, k);
         for (int k = 0; k < n->nresults; k++) {
             bool needed = k < carries ? carry_live(l, n, k) : l->live[n->results[k]->id];
             if (needed) l->live[yield->args[k]->id] = true;
         }
-        bool *before = arena_alloc(l->arena, (size_t)carries + 1);
-        for (int k = 0; k < carries; k++) before[k] = carry_live(l, n, k);
         live_block(l, n->body);
         for (int k = 0; k < carries; k++) changed |= carry_live(l, n, k) && !before[k];
     }
