@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/bind.h"
+#include "runtime/dtype.h"
+#include "runtime/program.h"
+#include <stdlib.h>
+#include <string.h>
+
+int64_t leaf_elements(const PlanLeaf *l) {
+    int64_t n = 1;
+    for (int i = 0; i < l->rank; i++) n *= l->dim[i].extent;
+    return n;
+}
+
+int64_t leaf_bytes(const PlanLeaf *l) { return leaf_elements(l) * plan_dtype_bytes(l->dtype); }
+
+// ---- one rank's part of the whole -----------------------------------------------------------------------------------
+// Rows of consecutive elements that are consecutive on both sides, in rising order.
+typedef struct Part {
+    int64_t element, row_bytes;
+    int nloops;                                                                  // dimensions outside a row
+    int64_t valid[PLAN_RANK], global_stride[PLAN_RANK], local_stride[PLAN_RANK]; // strides in bytes
+    int64_t global_base; // of the part's first element in the whole, in bytes
+    int64_t at[PLAN_RANK];
+    bool done;
+} Part;
+
+static Part part_of(const Plan *p, const PlanLeaf *l, int64_t rank) {
+    Part t = {.element = plan_dtype_bytes(l->dtype)};
+    int64_t global = t.element, local = t.element;
+    t.row_bytes = t.element;
+    for (int i = l->rank - 1; i >= 0; i--) {
+        const PlanDim *d = &l->dim[i];
+        int64_t start = plan_coord(p, d->split, rank) * d->local, left = d->extent - start;
+        t.valid[i] = left < 0 ? 0 : left < d->local ? left : d->local;
+        t.global_stride[i] = global;
+        t.local_stride[i] = local;
+        t.global_base += start * global;
+        global *= d->extent;
+        local *= d->local;
+        if (!t.valid[i]) t.done = true;
+    }
+    t.nloops = l->rank;
+    while (t.nloops && t.global_stride[t.nloops - 1] == t.row_bytes && t.local_stride[t.nloops - 1] == t.row_bytes) {
+        int64_t n = t.valid[--t.nloops];
+        t.row_bytes *= n;
+        if (n != l->dim[t.nloops].extent || n != l->dim[t.nloops].local) break;
+    }
+    return t;
+}
+
+// The next row's place in the whole and in the part, in bytes. False when there are no more.
+static bool part_next(Part *t, int64_t *out_global, int64_t *out_local) {
+    if (t->done) return false;
+    *out_global = t->global_base;
+    *out_local = 0;
+    for (int i = 0; i < t->nloops; i++) {
+        *out_global += t->at[i] * t->global_stride[i];
+        *out_local += t->at[i] * t->local_stride[i];
+    }
+    int i = t->nloops - 1;
+    while (i >= 0 && ++t->at[i] == t->valid[i]) t->at[i--] = 0;
+    t->done = i < 0;
+    return true;
+}
+
+// ---- whole arrays ---------------------------------------------------------------------------------------------------
+static void describe_place(const PlanLeaf *l, int64_t element, char *text, size_t size) {
+    int64_t at[PLAN_RANK];
+    for (int i = l->rank - 1; i >= 0; i--) {
+        at[i] = element % l->dim[i].extent;
+        element /= l->dim[i].extent;
+    }
+    size_t n = 0;
+    text[0] = 0;
+    for (int i = 0; i < l->rank && n < size; i++)
+        n += (size_t)snprintf(text + n, size - n, "%s%.40s=%lld", i ? ", " : "", l->dim[i].axis, (long long)at[i]);
+}
+
+static Status check_ids(const PlanLeaf *l, const void *values) {
+    if (l->limit == 0 || l->dtype != PLAN_I32) return status_ok();
+    const int32_t *ids = values;
+    for (int64_t i = 0, n = leaf_elements(l); i < n; i++)
+        if (ids[i] < l->least || ids[i] >= l->limit) {
+            char place[200];
+            describe_place(l, i, place, sizeof place);
+            return status_make(STATUS_RANGE, "input '%s' has %d at [%s]; allowed are %lld to %lld", l->name, ids[i],
+                               place, (long long)l->least, (long long)l->limit - 1);
+        }
+    return status_ok();
+}
+
+Status program_write_leaf(Program *p, int leaf, const void *values) {
+    const PlanLeaf *l = &p->plan->leaves[leaf];
+    if (l->kind == PLAN_INPUT) STATUS_TRY(check_ids(l, values));
+    for (int r = 0; r < p->nranks; r++) {
+        Device *d = p->ranks[r].device;
+        Part t = part_of(p->plan, l, r);
+        int64_t whole, local;
+        bool padded = false;
+        for (int i = 0; i < l->rank; i++) padded = padded || t.valid[i] < l->dim[i].local;
+        if (padded) d->v->zero(d, d->slab + l->offset, l->bytes);
+        while (part_next(&t, &whole, &local))
+            d->v->write(d, d->slab + l->offset + local, (const char *)values + whole, t.row_bytes);
+    }
+    p->is_set[leaf] = true;
+    return status_ok();
+}
+
+static uint32_t leaf_split(const PlanLeaf *l) {
+    uint32_t split = 0;
+    for (int i = 0; i < l->rank; i++) split |= l->dim[i].split;
+    return split;
+}
+
+// Compares the parts of a rank that only repeats others with what those gave.
+static Status check_copy(Program *p, const PlanLeaf *l, int rank, const char *whole_values) {
+    Device *d = p->ranks[rank].device;
+    Part t = part_of(p->plan, l, rank);
+    int64_t whole, local;
+    while (part_next(&t, &whole, &local)) {
+        char own[256];
+        for (int64_t from = 0; from < t.row_bytes; from += (int64_t)sizeof own) {
+            int64_t n = t.row_bytes - from < (int64_t)sizeof own ? t.row_bytes - from : (int64_t)sizeof own;
+            d->v->read(d, own, d->slab + l->offset + local + from, n);
+            for (int64_t i = 0; i < n; i++)
+                if (own[i] != whole_values[whole + from + i]) {
+                    char place[200];
+                    describe_place(l, (whole + from + i) / t.element, place, sizeof place);
+                    return status_make(STATUS_COMM, "rank %d holds another '%s' than its copies, first at [%s]", rank,
+                                       l->name, place);
+                }
+        }
+    }
+    return status_ok();
+}
+
+Status program_read_leaf(Program *p, int leaf, bool check, void *out_values) {
+    const PlanLeaf *l = &p->plan->leaves[leaf];
+    uint32_t split = leaf_split(l);
+    for (int r = 0; r < p->nranks; r++) {
+        if (plan_coord(p->plan, ~split, r)) continue; // a copy
+        Device *d = p->ranks[r].device;
+        Part t = part_of(p->plan, l, r);
+        int64_t whole, local;
+        while (part_next(&t, &whole, &local))
+            d->v->read(d, (char *)out_values + whole, d->slab + l->offset + local, t.row_bytes);
+    }
+    for (int r = 0; check && r < p->nranks; r++)
+        if (plan_coord(p->plan, ~split, r)) STATUS_TRY(check_copy(p, l, r, out_values));
+    return status_ok();
+}
+
+// ---- by name --------------------------------------------------------------------------------------------------------
+static Status find_leaf(const Program *p, PlanLeafKind kind, const char *name, PlanDType type, int64_t count,
+                        int *out_leaf) {
+    static const char *const kinds[] = {"parameter", "state", "input", "output"};
+    *out_leaf = plan_leaf(p->plan, kind, name);
+    if (*out_leaf < 0) return status_make(STATUS_INVALID, "the model has no %s '%s'", kinds[kind], name);
+    const PlanLeaf *l = &p->plan->leaves[*out_leaf];
+    if (l->dtype != type)
+        return status_make(STATUS_INVALID, "%s '%s' is %s, not %s", kinds[kind], name, plan_dtype_name(l->dtype),
+                           plan_dtype_name(type));
+    if (leaf_elements(l) != count)
+        return status_make(STATUS_INVALID, "%s '%s' has %lld elements, not %lld", kinds[kind], name,
+                           (long long)leaf_elements(l), (long long)count);
+    return status_ok();
+}
+
+Status program_set(Program *p, PlanLeafKind kind, const char *name, PlanDType type, const void *values, int64_t count) {
+    int leaf;
+    STATUS_TRY(find_leaf(p, kind, name, type, count, &leaf));
+    return program_write_leaf(p, leaf, values);
+}
+
+Status program_get(Program *p, PlanLeafKind kind, const char *name, PlanDType type, void *out_values, int64_t count) {
+    int leaf;
+    STATUS_TRY(find_leaf(p, kind, name, type, count, &leaf));
+    return program_read_leaf(p, leaf, false, out_values);
+}
+
+Status program_set_input(Program *p, const char *name, PlanDType type, const void *values, int64_t count) {
+    return program_set(p, PLAN_INPUT, name, type, values, count);
+}
+
+Status program_get_output(Program *p, const char *name, PlanDType type, void *out_values, int64_t count) {
+    return program_get(p, PLAN_OUTPUT, name, type, out_values, count);
+}
+
+Status program_set_optional(Program *p, const char *name, int32_t value) {
+    if (plan_leaf(p->plan, PLAN_INPUT, name) < 0) return status_ok();
+    return program_set_input(p, name, PLAN_I32, &value, 1);
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// bind: values in and out of a program, as whole arrays: dense, row-major over the leaf's dimensions with their global
+// extents, whatever the mesh. Each rank takes or gives the part its coordinates stand for; padding is zero and never
+// seen.
+#pragma once
+#include "runtime/exec.h"
+
+// Elements of the whole array, and bytes. Leaf numbers are plan->leaves'.
+int64_t leaf_elements(const PlanLeaf *l);
+int64_t leaf_bytes(const PlanLeaf *l);
+
+// values: leaf_elements(l) elements of the leaf's type. STATUS_RANGE, naming position and value, when an id lies
+// outside what the input allows; then nothing is written.
+Status program_write_leaf(Program *p, int leaf, const void *values);
+// check: also compare the copies that different ranks hold, bit by bit: STATUS_COMM, naming ranks and position, when
+// they differ (out_values is filled all the same).
+Status program_read_leaf(Program *p, int leaf, bool check, void *out_values);
+
+// The same by name, with type and element count checked against the plan.
+Status program_set_input(Program *p, const char *name, PlanDType type, const void *values, int64_t count);
+Status program_get_output(Program *p, const char *name, PlanDType type, void *out_values, int64_t count);
+// Without effect when the model has no such input (`step` and `seed` are there only when something uses them).
+Status program_set_optional(Program *p, const char *name, int32_t value);
+Status program_get(Program *p, PlanLeafKind kind, const char *name, PlanDType type, void *out_values, int64_t count);
+Status program_set(Program *p, PlanLeafKind kind, const char *name, PlanDType type, const void *values, int64_t count);

@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/exec.h"
+#include "base/checked.h"
+#include "runtime/dtype.h"
+#include "runtime/program.h"
+#include "runtime/wait.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+// ---- one step -------------------------------------------------------------------------------------------------------
+static char *arg_address(const Rank *k, const PlanArg *a, const int64_t *iteration, int depth) {
+    int64_t at = a->offset;
+    for (int i = 0; i < depth; i++) at += a->stride[i] * iteration[i];
+    return k->device->slab + at;
+}
+
+static void do_kernel(const Program *p, Rank *k, int at, const int64_t *iteration, int depth) {
+    const PlanInstr *in = &p->plan->instrs[at];
+    const int64_t *known = k->integers + p->scalar_at[at];
+    for (int i = 0; i < in->nargs; i++) k->buf[i] = arg_address(k, &in->args[i], iteration, depth);
+    for (int i = 0; i < in->nscalars; i++)
+        k->scalar[i] = in->scalars[i].kind == SCALAR_ITERATION ? iteration[in->scalars[i].loop] : known[i];
+    k->device->v->launch(k->device, p->kernels[in->kernel], &p->plan->kernels[in->kernel], k->buf, k->scalar);
+}
+
+static CommCall comm_call(const Program *p, Rank *k, int at, const int64_t *iteration, int depth) {
+    const PlanInstr *in = &p->plan->instrs[at];
+    return (CommCall){.kind = in->comm,
+                      .reduce = in->reduce,
+                      .dtype = in->dtype,
+                      .mesh = in->mesh,
+                      .outer = in->outer,
+                      .middle = in->middle,
+                      .inner = in->inner,
+                      .peer = in->peer,
+                      .send = arg_address(k, &in->args[0], iteration, depth),
+                      .receive = arg_address(k, &in->args[1], iteration, depth),
+                      .pool = k->device->pool,
+                      .step = at,
+                      .op = in->op};
+}
+
+// ---- seeded faults --------------------------------------------------------------------------------------------------
+static void swap_bytes(char *a, char *b, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        char t = a[i];
+        a[i] = b[i];
+        b[i] = t;
+    }
+}
+
+// A group of one in the middle of the real one: what this rank would hold had the others not taken part.
+static void comm_alone(const CommCall *c, int64_t ways, int64_t me) {
+    int64_t row = c->middle * c->inner * plan_dtype_bytes(c->dtype), part = row / ways;
+    char *to = c->receive;
+    const char *from = c->send;
+    switch (c->kind) {
+    case COMM_ALL_REDUCE:
+    case COMM_BROADCAST: memmove(to, from, (size_t)(c->outer * row)); break;
+    case COMM_ALL_GATHER:
+        for (int64_t i = 0; i < c->outer; i++) memcpy(to + (i * ways + me) * row, from + i * row, (size_t)row);
+        break;
+    case COMM_REDUCE_SCATTER:
+        for (int64_t i = 0; i < c->outer; i++) memcpy(to + i * part, from + i * row + me * part, (size_t)part);
+        break;
+    case COMM_ALL_TO_ALL:
+        for (int64_t i = 0; i < c->outer; i++)
+            memcpy(to + (me * c->outer + i) * part, from + i * row + me * part, (size_t)part);
+        break;
+    default: break;
+    }
+}
+
+static void swap_parts(const CommCall *c, char *data, int64_t ways) {
+    int64_t row = c->middle * c->inner * plan_dtype_bytes(c->dtype);
+    if (c->kind == COMM_ALL_TO_ALL) { // of the received [ways][outer, m, inner]
+        int64_t block = c->outer * (row / ways);
+        swap_bytes(data, data + block, block);
+        return;
+    }
+    int64_t part = c->kind == COMM_ALL_GATHER ? row : row / ways;
+    for (int64_t i = 0; i < c->outer; i++) swap_bytes(data + i * ways * part, data + (i * ways + 1) * part, part);
+}
+
+static void scale_floats(char *data, PlanDType type, int64_t n, double scale) {
+    for (int64_t i = 0; i < n; i++) {
+        double x;
+        char *at = data + i * plan_dtype_bytes(type);
+        dtype_convert(&x, PLAN_F64, at, type, 1);
+        x *= scale;
+        dtype_convert(at, type, &x, PLAN_F64, 1);
+    }
+}
+
+static Status faulty_comm(const Program *p, int rank, const Fault *f, CommCall *c) {
+    int64_t ways = plan_ways(p->plan, c->mesh), count = c->outer * c->middle * c->inner;
+    switch (f->kind) {
+    case FAULT_STALE_COMM: return status_ok();
+    case FAULT_DROP_COMM: comm_alone(c, ways, plan_coord(p->plan, c->mesh, rank)); return status_ok();
+    case FAULT_WRONG_GROUP: c->mesh = f->mesh; return p->comm->v->call(p->comm, rank, c);
+    case FAULT_WRONG_SCALE:
+        STATUS_TRY(p->comm->v->call(p->comm, rank, c));
+        if (c->kind == COMM_ALL_GATHER) count *= ways;
+        if (c->kind == COMM_REDUCE_SCATTER) count /= ways;
+        scale_floats(c->receive, c->dtype, count, f->scale);
+        return status_ok();
+    default: // FAULT_SWAP_PEER
+        if (c->kind == COMM_REDUCE_SCATTER) {
+            swap_parts(c, (char *)c->send, ways); // const only for the communicator: the slab is ours
+            STATUS_TRY(p->comm->v->call(p->comm, rank, c));
+            swap_parts(c, (char *)c->send, ways);
+            return status_ok();
+        }
+        STATUS_TRY(p->comm->v->call(p->comm, rank, c));
+        swap_parts(c, c->receive, ways);
+        return status_ok();
+    }
+}
+
+static const Fault *fault_at(const Program *p, int at, int rank) {
+    const Fault *f = p->fault_of ? p->fault_of[at] : NULL;
+    return f && (f->rank < 0 || f->rank == rank) ? f : NULL;
+}
+
+// ---- a function on one rank -----------------------------------------------------------------------------------------
+static Status locate(const Program *p, int rank, int at, Status s) {
+    const PlanInstr *in = &p->plan->instrs[at];
+    char where[160] = "";
+    if (in->file) snprintf(where, sizeof where, ", %.120s:%d", in->file, in->line);
+    return status_make(s.code, "rank %d, step %d%s%.80s%s%s: %s", rank, at, in->op ? " (" : "", in->op ? in->op : "",
+                       in->op ? ")" : "", where, s.message);
+}
+
+static Status rank_run(Program *p, int rank, const PlanFunc *f) {
+    Rank *k = &p->ranks[rank];
+    const PlanInstr *instrs = p->plan->instrs;
+    int64_t iteration[PLAN_LOOPS] = {0}, left[PLAN_LOOPS];
+    int loops[PLAN_LOOPS], depth = 0;
+    for (int at = f->first; at < f->first + f->count; at++) {
+        const PlanInstr *in = &instrs[at];
+        const Fault *fault = fault_at(p, at, rank);
+        int64_t begin = p->trace ? trace_now() : 0;
+        Status s = status_ok();
+        switch (in->kind) {
+        case INSTR_KERNEL:
+            if (!fault) do_kernel(p, k, at, iteration, depth);
+            break;
+        case INSTR_COMM: {
+            CommCall call = comm_call(p, k, at, iteration, depth);
+            s = fault ? faulty_comm(p, rank, fault, &call) : p->comm->v->call(p->comm, rank, &call);
+            if (status_failed(&s)) return locate(p, rank, at, s);
+            break;
+        }
+        case INSTR_COPY:
+            k->device->v->copy(k->device, arg_address(k, &in->args[0], iteration, depth),
+                               arg_address(k, &in->args[1], iteration, depth), in->bytes);
+            break;
+        case INSTR_ZERO:
+            k->device->v->zero(k->device, arg_address(k, &in->args[0], iteration, depth), in->bytes);
+            break;
+        case INSTR_LOOP:
+            if (fault && in->count == 1) { // the only iteration is the last
+                at = in->end;
+                continue;
+            }
+            loops[depth] = at;
+            left[depth] = in->count - (fault != NULL);
+            iteration[depth++] = in->reverse ? in->count - 1 : 0;
+            continue;
+        case INSTR_END:
+            if (--left[depth - 1] > 0) {
+                iteration[depth - 1] += instrs[loops[depth - 1]].reverse ? -1 : 1;
+                at = loops[depth - 1];
+            } else {
+                depth--;
+            }
+            continue;
+        }
+        if (p->trace) trace_record(p->trace, rank, at, begin, trace_now());
+    }
+    return status_ok();
+}
+
+static void drive_rank(void *context, int thread, int64_t begin, int64_t end) {
+    Program *p = context;
+    int rank = (int)begin;
+    (void)thread, (void)end; // as many tasks as threads: one each
+    Status s = rank_run(p, rank, p->running);
+    if (status_failed(&s)) p->comm->v->abort(p->comm, rank, &s);
+    p->comm->v->leave(p->comm, rank);
+    p->ranks[rank].status = s;
+}
+
+static Status check_ready(const Program *p, const PlanFunc *f, bool init) {
+    for (int i = 0; i < f->ninputs; i++) {
+        const PlanLeaf *l = &p->plan->leaves[f->inputs[i]];
+        if (l->kind == PLAN_INPUT && !p->is_set[f->inputs[i]])
+            return status_make(STATUS_INVALID, "'%s' reads input '%s', which is not set", f->name, l->name);
+    }
+    for (int i = 0; i < p->plan->nleaves && !init; i++)
+        if (p->plan->leaves[i].kind == PLAN_PARAM && !p->is_set[i])
+            return status_make(STATUS_INVALID, "parameter '%s' has no value: run \"init\" or load a checkpoint",
+                               p->plan->leaves[i].name);
+    return status_ok();
+}
+
+Status program_run(Program *p, const char *func) {
+    const PlanFunc *f = plan_func(p->plan, func);
+    if (!f) return status_make(STATUS_INVALID, "the model '%s' has no function '%s'", p->plan->model, func);
+    bool init = !strcmp(func, "init");
+    STATUS_TRY(check_ready(p, f, init));
+    for (int i = 0; i < p->plan->nleaves && init; i++) {
+        const PlanLeaf *l = &p->plan->leaves[i];
+        for (int r = 0; r < p->nranks && l->kind == PLAN_STATE; r++)
+            p->ranks[r].device->v->zero(p->ranks[r].device, p->ranks[r].device->slab + l->offset, l->bytes);
+        if (l->kind <= PLAN_STATE) p->is_set[i] = true;
+    }
+    p->running = f;
+    p->comm->v->start(p->comm);
+    pool_run(p->drivers, p->nranks, drive_rank, p);
+    // The rank that failed by itself tells more than those it stopped.
+    const Status *first = NULL;
+    for (int r = 0; r < p->nranks; r++) {
+        const Status *s = &p->ranks[r].status;
+        if (status_failed(s) && (!first || (strstr(first->message, COMM_STOPPED) && !strstr(s->message, COMM_STOPPED))))
+            first = s;
+    }
+    return first ? *first : status_ok();
+}
+
+// ---- making ---------------------------------------------------------------------------------------------------------
+static Status check_kernels(const Plan *plan, PlanKernelFn *const *kernels) {
+    for (int i = 0; i < plan->nkernels; i++)
+        if (!kernels[i]) return status_make(STATUS_INVALID, "kernel '%s' has no code", plan->kernels[i].symbol);
+    return status_ok();
+}
+
+// A slab that cannot be there is refused now, not when its pages run out.
+static Status check_memory(int64_t rank_bytes, int64_t nranks) {
+    int64_t total, have = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
+    if (!checked_mul(rank_bytes, nranks, &total) || (have > 0 && total > have))
+        return status_make(STATUS_MEMORY, "%lld ranks of %.3f GB each do not fit this machine's %.3f GB",
+                           (long long)nranks, 1e-9 * (double)rank_bytes, 1e-9 * (double)have);
+    return status_ok();
+}
+
+static int64_t work_bytes(const Plan *plan) {
+    int64_t most = 0;
+    for (int i = 0; i < plan->nkernels; i++)
+        if (plan->kernels[i].work_bytes > most) most = plan->kernels[i].work_bytes;
+    return most;
+}
+
+static void setup_rank(void *context, int thread, int64_t begin, int64_t end) {
+    Program *p = context;
+    Rank *k = &p->ranks[begin];
+    (void)thread, (void)end;
+    DeviceOptions o = {
+        .threads = p->threads, .spin = p->spin, .slab_bytes = p->plan->slab_bytes, .work_bytes = work_bytes(p->plan)};
+    k->status = device_cpu_make(&o, &k->device);
+}
+
+static bool make_tables(Program *p) {
+    const Plan *plan = p->plan;
+    int most_args = 0, most_scalars = 0, total = 0;
+    if (!(p->scalar_at = calloc((size_t)plan->ninstrs + 1, sizeof *p->scalar_at))) return false;
+    if (!(p->is_set = calloc((size_t)plan->nleaves + 1, sizeof *p->is_set))) return false;
+    for (int i = 0; i < plan->ninstrs; i++) {
+        const PlanInstr *in = &plan->instrs[i];
+        p->scalar_at[i] = total;
+        if (in->kind != INSTR_KERNEL) continue;
+        total += in->nscalars;
+        if (in->nargs > most_args) most_args = in->nargs;
+        if (in->nscalars > most_scalars) most_scalars = in->nscalars;
+    }
+    for (int r = 0; r < p->nranks; r++) {
+        Rank *k = &p->ranks[r];
+        k->integers = calloc((size_t)total + 1, sizeof *k->integers);
+        k->buf = calloc((size_t)most_args + 1, sizeof *k->buf);
+        k->scalar = calloc((size_t)most_scalars + 1, sizeof *k->scalar);
+        if (!k->integers || !k->buf || !k->scalar) return false;
+        for (int i = 0; i < plan->ninstrs; i++) {
+            const PlanInstr *in = &plan->instrs[i];
+            for (int j = 0; in->kind == INSTR_KERNEL && j < in->nscalars; j++)
+                if (in->scalars[j].kind == SCALAR_AFFINE)
+                    k->integers[p->scalar_at[i] + j] =
+                        in->scalars[j].base + in->scalars[j].factor * plan_coord(plan, in->scalars[j].mesh, r);
+        }
+    }
+    return true;
+}
+
+static Status seed_faults(Program *p) {
+    int n = p->options.nfaults;
+    if (!n) return status_ok();
+    p->faults = calloc((size_t)n, sizeof *p->faults);
+    p->fault_of = calloc((size_t)p->plan->ninstrs + 1, sizeof *p->fault_of);
+    if (!p->faults || !p->fault_of) return status_make(STATUS_MEMORY, "no memory for %d faults", n);
+    for (int i = 0; i < n; i++) {
+        p->faults[i] = p->options.faults[i];
+        STATUS_TRY(fault_resolve(p->plan, &p->faults[i]));
+        if (p->fault_of[p->faults[i].instr])
+            return status_make(STATUS_INVALID, "fault: step %d has two", p->faults[i].instr);
+        p->fault_of[p->faults[i].instr] = &p->faults[i];
+    }
+    return status_ok();
+}
+
+static Status make_inside(Program *p) {
+    const Plan *plan = p->plan;
+    int cores = wait_cores(), wanted = p->options.threads > 0 ? p->options.threads : cores;
+    p->nranks = (int)plan_ranks(plan);
+    p->threads = wanted / p->nranks > 1 ? wanted / p->nranks : 1;
+    p->spin = (int64_t)p->threads * p->nranks <= cores;
+    CommOptions c = {.nmesh = plan->nmesh, .spin = p->spin, .timeout_ms = p->options.comm_timeout_ms};
+    for (int i = 0; i < plan->nmesh; i++) {
+        c.extent[i] = plan->mesh[i].extent;
+        c.name[i] = plan->mesh[i].name;
+    }
+    STATUS_TRY(comm_local_make(&c, &p->comm)); // refuses more ranks than one process can have
+    STATUS_TRY(check_memory(plan->slab_bytes, p->nranks));
+    if (!(p->ranks = calloc((size_t)p->nranks, sizeof *p->ranks)) || !make_tables(p))
+        return status_make(STATUS_MEMORY, "no memory for a program of %d steps", plan->ninstrs);
+    STATUS_TRY(seed_faults(p));
+    if (p->options.trace) STATUS_TRY(trace_make(plan, p->options.trace_events, &p->trace));
+    STATUS_TRY(pool_make(p->nranks, p->spin, &p->drivers));
+    pool_run(p->drivers, p->nranks, setup_rank, p);
+    for (int r = 0; r < p->nranks; r++) STATUS_TRY(p->ranks[r].status);
+    return status_ok();
+}
+
+Status program_make_from_plan(const Plan *plan, PlanKernelFn *const *kernels, const ProgramOptions *options,
+                              Program **out_program) {
+    *out_program = NULL;
+    STATUS_TRY(plan_check(plan));
+    STATUS_TRY(check_kernels(plan, kernels));
+    Program *p = calloc(1, sizeof *p);
+    if (!p) return status_make(STATUS_MEMORY, "no memory for a program");
+    p->plan = plan;
+    p->kernels = kernels;
+    if (options) p->options = *options;
+    Status s = make_inside(p);
+    if (status_failed(&s)) {
+        program_free(p);
+        return s;
+    }
+    *out_program = p;
+    return s;
+}
+
+Status program_make(const PlanModule *m, const ProgramOptions *options, Program **out_program) {
+    *out_program = NULL;
+    if (m->abi != PLAN_ABI)
+        return status_make(STATUS_INVALID, "the module was made for version %d of the plan, this runtime has %d",
+                           m->abi, PLAN_ABI);
+    Arena *arena = arena_new();
+    Plan *plan = NULL;
+    Status s = plan_parse(arena, strtable_new(arena), m->plan, m->plan_bytes, &plan);
+    if (!status_failed(&s) && plan->nkernels != m->nkernels)
+        s = status_make(STATUS_CORRUPT, "the module has %d kernels, its plan %d", m->nkernels, plan->nkernels);
+    if (!status_failed(&s)) s = program_make_from_plan(plan, m->kernels, options, out_program);
+    if (status_failed(&s)) arena_free(arena);
+    else (*out_program)->arena = arena;
+    return s;
+}
+
+void program_free(Program *p) {
+    if (!p) return;
+    for (int r = 0; p->ranks && r < p->nranks; r++) {
+        Rank *k = &p->ranks[r];
+        if (k->device) k->device->v->free(k->device);
+        free(k->integers);
+        free(k->buf);
+        free(k->scalar);
+    }
+    pool_free(p->drivers);
+    if (p->comm) p->comm->v->free(p->comm);
+    trace_free(p->trace);
+    free(p->ranks);
+    free(p->scalar_at);
+    free(p->is_set);
+    free(p->faults);
+    free(p->fault_of);
+    if (p->arena) arena_free(p->arena);
+    free(p);
+}
+
+const Plan *program_plan(const Program *p) { return p->plan; }
+Trace *program_trace(Program *p) { return p->trace; }
+int program_threads(const Program *p) { return p->threads; }
+
+ProgramMemory program_memory(const Program *p) {
+    const Device *d = p->ranks[0].device;
+    return (ProgramMemory){.slab = d->slab_bytes, .scratch = d->scratch_bytes, .ranks = p->nranks};
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// exec: runs the functions of a plan. A Program is a plan, its kernels and a mesh of ranks in this process, each with
+// one slab and its own threads; after program_make nothing is allocated.
+//
+// One thread uses a Program at a time (any thread). Reading and writing what lies in the slabs: runtime/bind.h.
+#pragma once
+#include "runtime/fault.h"
+#include "runtime/trace.h"
+
+typedef struct Program Program;
+
+typedef struct ProgramOptions {
+    int threads; // over all ranks, each gets at least one; 0: one a processor
+    bool trace;
+    int64_t trace_events;    // single events kept a rank
+    int64_t comm_timeout_ms; // a rank waiting longer in a collective fails everyone; 0: never
+    const Fault *faults;     // seeded on purpose; copied
+    int nfaults;
+} ProgramOptions;
+
+// options NULL: all defaults. The module's text is parsed and checked; its kernels must outlive the program.
+Status program_make(const PlanModule *module, const ProgramOptions *options, Program **out_program);
+// The same from a plan in memory, which must outlive the program. kernels: in the order of plan->kernels.
+Status program_make_from_plan(const Plan *plan, PlanKernelFn *const *kernels, const ProgramOptions *options,
+                              Program **out_program);
+void program_free(Program *p); // NULL is fine
+
+// Runs a function on all ranks. Inputs it reads must have been set; parameters must have been set or initialised:
+// "init" does the latter (and clears the optimizer states first). When a rank fails the others are stopped; the status
+// names rank, step, op and .tgf line, and what the function writes is unspecified from then on.
+Status program_run(Program *p, const char *func);
+
+const Plan *program_plan(const Program *p);
+Trace *program_trace(Program *p);      // NULL unless asked for
+int program_threads(const Program *p); // of each rank
+
+typedef struct ProgramMemory { // bytes of one rank
+    int64_t slab, scratch;     // scratch: of all its threads
+    int ranks;
+} ProgramMemory;
+ProgramMemory program_memory(const Program *p);
