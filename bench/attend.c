@@ -2,10 +2,12 @@
 // attend: generated attention at GPT-2's shapes, forward and backward, beside a generated matrix product of the same
 // run. Build as bench/matmul.c, with codegen/tile_attend*.c, without OpenBLAS. Run: bench-attend [--threads 2] [--reps
 // 9] [--mcpu NAME] FLOPs counted: 4 batch heads queries keys columns forward, 10 backward, halved when causal.
+#define _GNU_SOURCE // processor affinity
 #include "codegen/jit.h"
 #include "codegen/tile_attend.h"
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,11 +30,22 @@ static void pool_part(int i) {
     pool.kernel(pool.buf, NULL, pool.work[i], pool.plan.tasks * i / pool.threads,
                 pool.plan.tasks * (i + 1) / pool.threads);
 }
+// Woken threads may be put on one processor and stay there for a whole short product: each gets its own.
+static void pool_pin(int i) {
+    cpu_set_t all, one;
+    if (sched_getaffinity(0, sizeof all, &all)) return;
+    CPU_ZERO(&one);
+    for (int cpu = 0, seen = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &all) && seen++ == i) CPU_SET(cpu, &one);
+    if (CPU_COUNT(&one)) pthread_setaffinity_np(pthread_self(), sizeof one, &one);
+}
 static void *pool_thread(void *argument) {
+    int i = (int)(intptr_t)argument;
+    pool_pin(i);
     for (;;) {
         pthread_barrier_wait(&pool.start);
         if (pool.quit) return NULL;
-        pool_part((int)(intptr_t)argument);
+        pool_part(i);
         pthread_barrier_wait(&pool.stop);
     }
 }
@@ -166,6 +179,7 @@ int main(int argc, char **argv) {
         pool.work[i] = big_alloc(work);
         if (i) pthread_create(&id[i], NULL, pool_thread, (void *)(intptr_t)i);
     }
+    pool_pin(0);
     printf("%-36s %10s %10s %10s %9s %9s\n", "batch heads sequence columns causal", "product", "forward", "backward",
            "fwd/prod", "bwd/prod");
     for (int i = 0; i < SHAPES; i++) {

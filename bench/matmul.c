@@ -5,13 +5,15 @@
 //      -L/usr/lib/llvm-19/lib -lLLVM-19 -lopenblas -lpthread -lm
 // Run:   bench-matmul [--threads 2] [--reps 7] [--tokens 1024] [--mcpu NAME] [--only K,N] [--json FILE]
 //        [--block mr,nv,mc,nc,kc]   to try a blocking by hand (0: the compiler's choice)
-// Each product is timed in turn with each library, `reps` times; medians are compared. Results are checked against
-// OpenBLAS.
+// Each product is timed `reps` times with each library, by turns in three rounds; medians are compared. Results are
+// checked against OpenBLAS.
+#define _GNU_SOURCE // processor affinity
 #include "codegen/jit.h"
 #include "codegen/tile_matmul.h"
 #include <cblas.h>
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +25,7 @@ void openblas_set_num_threads(int n);
 char *openblas_get_config(void);
 char *openblas_get_corename(void);
 
-enum { THREADS_MAX = 64, REPS_MAX = 101 };
+enum { THREADS_MAX = 64, REPS_MAX = 101, ROUNDS = 3 };
 
 typedef enum Form { FORWARD, FORWARD_T, BACK_X, BACK_X_N, BACK_W, BACK_W_T } Form;
 static const char *const form_names[] = {"x W", "x W^T", "dy W^T", "dy W", "x^T dy", "dy^T x"};
@@ -54,8 +56,18 @@ static void pool_part(int i) {
     int64_t tasks = pool.job->plan.tasks;
     pool.job->kernel(pool.buf, NULL, pool.work[i], tasks * i / pool.threads, tasks * (i + 1) / pool.threads);
 }
+// Woken threads may be put on one processor and stay there for a whole short product: each gets its own.
+static void pool_pin(int i) {
+    cpu_set_t all, one;
+    if (sched_getaffinity(0, sizeof all, &all)) return;
+    CPU_ZERO(&one);
+    for (int cpu = 0, seen = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &all) && seen++ == i) CPU_SET(cpu, &one);
+    if (CPU_COUNT(&one)) pthread_setaffinity_np(pthread_self(), sizeof one, &one);
+}
 static void *pool_thread(void *argument) {
     int i = (int)(intptr_t)argument;
+    pool_pin(i);
     for (;;) {
         pthread_barrier_wait(&pool.start);
         if (pool.quit) return NULL;
@@ -225,6 +237,8 @@ int main(int argc, char **argv) {
     float *check = big_alloc(sizes[2] * 4);
     fill((float *)pool.buf[0], (int64_t)sizes[0], 1);
     fill((float *)pool.buf[1], (int64_t)sizes[1], 2);
+    openblas_set_num_threads(threads); // its threads are made before this one is bound to a processor
+    blas_run(&cases[0], check);
     pool.threads = threads;
     pthread_barrier_init(&pool.start, NULL, (unsigned)threads);
     pthread_barrier_init(&pool.stop, NULL, (unsigned)threads);
@@ -233,8 +247,8 @@ int main(int argc, char **argv) {
         pool.work[i] = big_alloc((size_t)work);
         if (i) pthread_create(&id[i], NULL, pool_thread, (void *)(intptr_t)i);
     }
-    openblas_set_num_threads(threads);
 
+    pool_pin(0);
     FILE *out = json ? fopen(json, "w") : NULL;
     if (json && !out) {
         perror(json);
@@ -248,13 +262,20 @@ int main(int argc, char **argv) {
     for (int i = 0; i < count; i++) {
         Case *c = &cases[i];
         double ours[REPS_MAX], blas[REPS_MAX], flops = 2.0 * (double)c->m * (double)c->n * (double)c->k;
-        for (int r = -1; r < reps; r++) {
-            double t0 = now();
-            pool_run(c);
-            double t1 = now();
-            blas_run(c, check);
-            double t2 = now();
-            if (r >= 0) ours[r] = t1 - t0, blas[r] = t2 - t1;
+        for (int round = 0; round < ROUNDS; round++) {
+            int from = reps * round / ROUNDS, to = reps * (round + 1) / ROUNDS;
+            // OpenBLAS's threads spin for a while after a call: they must not be running beside ours.
+            usleep(60000);
+            for (int r = from - 1; r < to; r++) {
+                double t = now();
+                pool_run(c);
+                if (r >= from) ours[r] = now() - t;
+            }
+            for (int r = from - 1; r < to; r++) {
+                double t = now();
+                blas_run(c, check);
+                if (r >= from) blas[r] = now() - t;
+            }
         }
         const float *mine = (const float *)pool.buf[2];
         double error = 0;
