@@ -122,12 +122,11 @@ static Evaluator *const evaluators[OP_COUNT] = {
 #include "ir/ops.def"
 };
 
-// Garbage of different ops differs, so that it does not cancel. None for mask's value, for the log sum exp of attend,
-// which attend_grad needs to match the scores it makes again; nor for results of bodies, whose nodes have seen to them.
+// Garbage of different ops differs, so that it does not cancel. None for mask's value; a body's nodes have seen to
+// theirs.
 static void poison(Eval *e, const Node *n) {
-    if (n->op == OP_mask || n->body) return;
-    for (int i = 0; i < n->nresults; i++)
-        if (n->op != OP_attend || i == 0) eval_poison_padding(e, n->results[i], 1e30 * (1 + n->op / 100.0));
+    for (int i = 0; i < n->nresults && n->op != OP_mask && !n->body; i++)
+        eval_poison_padding(e, n->results[i], 1e30 * (1 + n->op / 100.0));
 }
 
 bool eval_block(Eval *e, const Block *b) {
