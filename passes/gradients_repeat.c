@@ -4,17 +4,18 @@
 //
 //   %y = repeat %x, %w over layer carry 1 stack 1 {                 forward
 //       ^ %i, %c, %wl
-//       %h = dot %c, %wl over in ; %t = tanh %h ; yield %t
+//       %h = dot %c, %wl over in ; %t = sin %h ; yield %t
 //   }
 //   %y, %cs, %hs = repeat %x, %w ... { ... yield %t, %c, %h }       what the backward half needs is stacked too
 //   %d_x, %d_w = repeat %d_y, %w, %cs, %hs over layer carry 1 stack 3 reverse {
 //       ^ %i, %d_t, %wl, %c, %h
-//       %t = tanh %h                                                elementwise values and views are computed again
+//       %1 = cos %h ; ...                                           elementwise values and views are computed again
 //       ... yield %d_c, %d_wl
 //   }
 //
 // Saved, when the backward body needs them: incoming carries, and results of dot, attend, reductions, take, scatter,
-// collectives and inner repeats. Never saved: elementwise maps, views, constants, indices, random numbers.
+// collectives and inner repeats, or of a product the one elementwise result it is needed for. Computed again: other
+// elementwise maps, views, constants, indices, random numbers.
 #include "passes/autodiff.h"
 #include "passes/simplify.h"
 
@@ -122,10 +123,9 @@ static Value *stack_forward(Reversal *r, Value *v) {
     const Axis *axis = n->attr.axes.at[0];
     for (int k = repeat_carries(n); k < n->nresults; k++)
         if (y->args[k] == v) return n->results[k];
-    if (v->type.rank == RANK_MAX || type_find(&v->type, axis) >= 0) {
+    if (v->type.rank == RANK_MAX) {
         diag_error(r->a->unit->diag, v->def ? v->def->loc : n->loc,
-                   "this value must be kept for every '%s', but it has %s", axis->name,
-                   v->type.rank == RANK_MAX ? "as many axes as a value can have" : "that axis already");
+                   "this value must be kept for every '%s', but it has as many axes as a value can have", axis->name);
         return NULL;
     }
     Value *stacked = NEW(arena, Value);
@@ -140,25 +140,122 @@ static Value *stack_forward(Reversal *r, Value *v) {
     return stacked;
 }
 
+// An axis of the same extent under another name, for a value of type t that has the repeat's axis itself.
+static const Axis *other_axis(Unit *u, const Axis *axis, const Type *t) {
+    Str name = str_internf(u->strs, "%s_kept", axis->name);
+    Axis *other = unit_axis(u, name);
+    while (other && (other->extent != axis->extent || type_find(t, other) >= 0)) {
+        name = str_internf(u->strs, "%s_", name);
+        other = unit_axis(u, name);
+    }
+    return other ? other : unit_add_axis(u, name, axis->extent, axis->loc);
+}
+
+// What stands for v in the backward body when the forward repeat stacks v.
+static Value *keep(Reversal *r, Value *v) {
+    const Axis *axis = r->forward->attr.axes.at[0];
+    if (type_find(&v->type, axis) < 0) {
+        Value *kept = stack_forward(r, v);
+        return kept ? add_slice(r, kept, &v->type, v->name) : NULL;
+    }
+    Axes own = axes_of(1, axis), other = axes_of(1, other_axis(r->a->unit, axis, &v->type));
+    Builder there = builder_before(r->yield), here = builder_before(r->body->first);
+    Value *renamed = build_rename(&there, v, &own, &other), *kept = renamed ? stack_forward(r, renamed) : NULL;
+    return kept ? build_rename(&here, add_slice(r, kept, &renamed->type, v->name), &other, &own) : NULL;
+}
+
 static Value *image_of_param(Reversal *r, Value *v) {
     const Node *n = r->forward;
     int operand = v->index - 1;
     if (operand < 0) return r->iteration;
-    if (operand < repeat_carries(n)) {
-        Value *kept = stack_forward(r, v);
-        return kept ? add_slice(r, kept, &v->type, v->name) : NULL;
-    }
+    if (operand < repeat_carries(n)) return keep(r, v);
     bool sliced = operand < repeat_carries(n) + repeat_stacked(n);
     return sliced ? add_slice(r, n->args[operand], &v->type, v->name)
                   : add_invariant(r, n->args[operand], &v->type, v->name);
 }
 
-static void need(const Reversal *r, const Block *b, bool *needed) {
+// What the backward body needs of the forward body, and how it gets it. All by value id.
+typedef struct Plan {
+    bool *direct;    // an operand in the backward body itself
+    bool *needed;    // direct, or needed to compute again what is
+    bool *kept;      // stacked although it could be computed again
+    int *consumers;  // nodes computed again that have it as operand
+    Node **consumer; // the first of them
+    int *uses;       // in the forward body, saved or not
+} Plan;
+
+static void find_direct(const Reversal *r, const Block *b, bool *direct) {
     for (const Node *n = b->first; n; n = n->next) {
         for (int i = 0; i < n->nargs; i++)
-            if (is_forward(r, n->args[i])) needed[n->args[i]->id] = true;
-        if (n->body) need(r, n->body, needed);
+            if (is_forward(r, n->args[i])) direct[n->args[i]->id] = true;
+        if (n->body) find_direct(r, n->body, direct);
     }
+}
+
+static void count_uses(const Block *b, int *uses) {
+    for (const Node *n = b->first; n; n = n->next) {
+        for (int i = 0; i < n->nargs; i++) uses[n->args[i]->id]++;
+        if (n->body) count_uses(n->body, uses);
+    }
+}
+
+static bool again(const Plan *p, const Node *n) { return computed_again(n) && !p->kept[n->results[0]->id]; }
+
+static bool any_needed(const Plan *p, const Node *n) {
+    bool any = false;
+    for (int i = 0; i < n->nresults; i++) any |= p->needed[n->results[i]->id];
+    return any;
+}
+
+static void find_needed(const Reversal *r, Plan *p) {
+    size_t size = (size_t)r->a->func->next_id;
+    memcpy(p->needed, p->direct, size * sizeof *p->needed);
+    memset(p->consumers, 0, size * sizeof *p->consumers);
+    memset(p->consumer, 0, size * sizeof *p->consumer);
+    for (Node *n = r->forward->body->last; n; n = n->prev) {
+        if (!any_needed(p, n) || !again(p, n)) continue;
+        for (int i = 0; i < n->nargs; i++) {
+            int id = n->args[i]->id;
+            if (!is_forward(r, n->args[i]) || p->consumer[id] == n) continue;
+            p->needed[id] = true;
+            p->consumers[id]++;
+            p->consumer[id] = n;
+        }
+    }
+}
+
+// A value that would be stacked only for one elementwise result of the same size is not: that result is stacked
+// instead. So what is kept is the product with its bias, and the sum behind the residual connection, which exist
+// anyway.
+static bool keep_later(Plan *p, const Value *v) {
+    if (!p->needed[v->id] || p->direct[v->id] || p->consumers[v->id] != 1) return false;
+    const Node *n = p->consumer[v->id];
+    const Value *y = n->results[0];
+    if (!(op_info(n->op)->traits & TRAIT_MAP) || p->kept[y->id] || !type_same_dims(&v->type, &y->type) ||
+        dtype_bytes(y->type.dtype) > dtype_bytes(v->type.dtype))
+        return false;
+    return p->kept[y->id] = true;
+}
+
+static bool keep_all_later(const Reversal *r, Plan *p) {
+    bool changed = false;
+    for (const Node *n = r->forward->body->first; n; n = n->next) {
+        bool product = n->op == OP_dot || n->op == OP_attend || n->op == OP_take;
+        if (product || (computed_again(n) && p->kept[n->results[0]->id])) changed |= keep_later(p, n->results[0]);
+    }
+    return changed;
+}
+
+static Plan plan_values(const Reversal *r) {
+    Arena *scratch = r->a->scratch;
+    int size = r->a->func->next_id;
+    Plan p = {NEW_ARRAY(scratch, bool, size), NEW_ARRAY(scratch, bool, size),   NEW_ARRAY(scratch, bool, size),
+              NEW_ARRAY(scratch, int, size),  NEW_ARRAY(scratch, Node *, size), NEW_ARRAY(scratch, int, size)};
+    count_uses(r->forward->body, p.uses);
+    find_direct(r, r->body, p.direct);
+    find_needed(r, &p);
+    for (int round = 0; round < 8 && keep_all_later(r, &p); round++) find_needed(r, &p);
+    return p;
 }
 
 static void substitute(const Reversal *r, Block *b) {
@@ -186,33 +283,23 @@ static Node *copy_before(Reversal *r, Node *at, const Node *n) {
 // given, or by computing them again at the body's beginning.
 static bool bring_forward_values(Reversal *r) {
     Block *from = r->forward->body;
-    bool *needed = NEW_ARRAY(r->a->scratch, bool, r->a->func->next_id);
+    Plan p = plan_values(r);
     r->image = NEW_ARRAY(r->a->scratch, Value *, r->a->func->next_id);
-    need(r, r->body, needed);
-    for (Node *n = from->last; n; n = n->prev) {
-        bool any = false;
-        for (int i = 0; i < n->nresults; i++) any |= needed[n->results[i]->id];
-        for (int i = 0; any && computed_again(n) && i < n->nargs; i++)
-            if (is_forward(r, n->args[i])) needed[n->args[i]->id] = true;
-    }
+    Node *at = r->body->first, *last = r->yield->prev; // keep() puts nodes behind the author's last
     for (int i = 0; i < from->nparams; i++) {
-        if (!needed[from->params[i]->id]) continue;
+        if (!p.needed[from->params[i]->id]) continue;
         if (!(r->image[from->params[i]->id] = image_of_param(r, from->params[i]))) return false;
     }
-    Node *at = r->body->first;
-    for (Node *n = from->first; n; n = n->next) {
-        bool any = false;
-        for (int i = 0; i < n->nresults; i++) any |= needed[n->results[i]->id];
-        if (any && computed_again(n)) {
+    for (Node *n = last ? from->first : NULL; n; n = n == last ? NULL : n->next) {
+        if (!any_needed(&p, n)) continue;
+        if (again(&p, n)) {
             copy_before(r, at, n);
             continue;
         }
-        for (int i = 0; any && i < n->nresults; i++) {
+        for (int i = 0; i < n->nresults; i++) {
             Value *v = n->results[i];
-            if (!needed[v->id]) continue;
-            Value *kept = stack_forward(r, v);
-            if (!kept) return false;
-            r->image[v->id] = add_slice(r, kept, &v->type, v->name);
+            if (!p.needed[v->id]) continue;
+            if (!(r->image[v->id] = keep(r, v))) return false;
         }
     }
     substitute(r, r->body);

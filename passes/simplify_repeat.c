@@ -79,6 +79,21 @@ static bool sink_constants(Func *f, Node *n) {
     return changed;
 }
 
+// A stacked operand that is the same at every place of the axis is an invariant.
+static bool unstack_constants(Func *f, Node *n) {
+    bool changed = false;
+    for (int i = repeat_carries(n); i < repeat_carries(n) + repeat_stacked(n); i++) {
+        Value *param = n->body->params[1 + i], *narrow = n->args[i];
+        while (narrow->def && narrow->def->op == OP_expand) narrow = narrow->def->args[0];
+        if (narrow == n->args[i] || type_find(&narrow->type, n->attr.axes.at[0]) >= 0) continue;
+        if (!used_in(n->body, param)) continue;
+        Builder b = builder_before(n->body->first);
+        Value *all = build_expand(&b, add_invariant(n, narrow), &param->type);
+        if (all && type_equal(&all->type, &param->type)) changed |= replace(f, param, all);
+    }
+    return changed;
+}
+
 static bool merge_operands(Func *f, Node *n) {
     bool changed = false;
     int carries = repeat_carries(n), behind = carries + repeat_stacked(n);
@@ -224,6 +239,7 @@ static bool repeats_in(Func *f, Block *b) {
         changed |= repeats_in(f, n->body);
         if (n->op != OP_repeat) continue;
         changed |= constant_carries(f, n);
+        changed |= unstack_constants(f, n);
         changed |= merge_operands(f, n);
         changed |= merge_results(f, n);
         changed |= sink_constants(f, n);
