@@ -210,7 +210,9 @@ typedef struct Parser {
     int held;         // a token read but not given yet, -1: none (its value and place below)
     void *held_value; // YYSTYPE
     Loc held_loc;
-    int depth; // open ( and [
+    int depth;    // open ( and [
+    Loc open_loc; // of the outermost of them
+    bool quiet;   // the next syntax error was said already
     bool failed;
 } Parser;
 

@@ -76,7 +76,8 @@ typedef struct Build {
     int randoms;        // drawn so far in this function: the stream
     int depth, calls;   // guards
     int errors_seen;
-    bool stopped; // too large: everything is poison
+    const CallSite *clashed; // the call whose parameters' names were already found to be taken
+    bool stopped;            // too large: everything is poison
 } Build;
 
 static inline Val val_tensor(Value *v) { return v ? (Val){.kind = VAL_TENSOR, .tensor = v} : (Val){0}; }
@@ -85,10 +86,10 @@ static inline Val val_axis(const Axis *a) { return (Val){.kind = VAL_AXIS, .axis
 static inline bool val_numeric(const Val *v) { return v->kind == VAL_NUMBER || v->kind == VAL_AXIS; }
 static inline double val_value(const Val *v) { return v->kind == VAL_AXIS ? (double)v->axis->extent : v->number; }
 
-Val eval_expr(Build *s, Frame *frame, const Expr *e);
-Val eval_builtin(Build *s, Frame *frame, const Expr *e, const Builtin *b);
-Val eval_block(Build *s, Frame *frame, const Expr *e, BlockDecl *block);
-Val eval_map(Build *s, OpKind op, const Val *args, int n, Loc loc); // folds numbers, broadcasts them beside tensors
+Val expr_value(Build *s, Frame *frame, const Expr *e);
+Val expr_builtin(Build *s, Frame *frame, const Expr *e, const Builtin *b);
+Val expr_block(Build *s, Frame *frame, const Expr *e, BlockDecl *block);
+Val expr_map(Build *s, OpKind op, const Val *args, int n, Loc loc); // folds numbers, broadcasts them beside tensors
 void run_stmts(Build *s, Frame *frame, const Stmts *body);
 void run_param(Build *s, Frame *frame, const Stmt *stmt);
 void build_init(Build *s, Func *init);

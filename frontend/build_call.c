@@ -62,7 +62,7 @@ static Val reduce(const Call *c, Value *x, BuiltinKind kind) {
 
 // max and min of numbers; max of a tensor along axes.
 static Val extreme(const Call *c, BuiltinKind kind) {
-    Val first = eval_expr(c->s, c->frame, c->at[0]);
+    Val first = expr_value(c->s, c->frame, c->at[0]);
     if (first.kind == VAL_TENSOR && kind == BUILTIN_MAX) return reduce(c, first.tensor, BUILTIN_MAX);
     if (first.kind == VAL_TENSOR) fail(c, c->e->loc, "min is of numbers: write minimum(x, y), or -max(-x, axis)");
     if (!val_numeric(&first)) return (Val){0};
@@ -144,7 +144,7 @@ static int tensors_of(const Call *c, Value **out, bool *ok) {
     int n = 0;
     *ok = true;
     for (; n < c->n; n++) {
-        Val v = eval_expr(c->s, c->frame, c->at[n]);
+        Val v = expr_value(c->s, c->frame, c->at[n]);
         if (v.kind == VAL_AXIS) break;
         out[n] = tensor_of(c->s, &v, DT_F32, c->at[n]->loc);
         if (!out[n]) *ok = false;
@@ -235,7 +235,7 @@ static Val slice(const Call *c) {
 }
 
 static Val cast(const Call *c) {
-    Val x = eval_expr(c->s, c->frame, c->at[0]), to = eval_expr(c->s, c->frame, c->at[1]);
+    Val x = expr_value(c->s, c->frame, c->at[0]), to = expr_value(c->s, c->frame, c->at[1]);
     if (to.kind != VAL_DTYPE) {
         if (to.kind != VAL_POISON) fail(c, c->at[1]->loc, "cast needs an element type: cast(x, f32)");
         return (Val){0};
@@ -254,7 +254,7 @@ static Val draw(const Call *c) {
     Build *s = c->s;
     Type t = type_scalar(DT_F32);
     for (int i = 0; i < c->n; i++) {
-        Val v = eval_expr(s, c->frame, c->at[i]);
+        Val v = expr_value(s, c->frame, c->at[i]);
         Axes more = {0};
         if (v.kind == VAL_TENSOR) more = type_axes(&v.tensor->type);
         else if (v.kind == VAL_AXIS) axes_push(&more, v.axis);
@@ -312,14 +312,14 @@ static Val attend(const Call *c) {
 
 // A number decides at compile time: only the chosen side is built.
 static Val select_(const Call *c) {
-    Val args[3] = {eval_expr(c->s, c->frame, c->at[0])};
-    if (val_numeric(&args[0])) return eval_expr(c->s, c->frame, c->at[val_value(&args[0]) != 0 ? 1 : 2]);
-    args[1] = eval_expr(c->s, c->frame, c->at[1]);
-    args[2] = eval_expr(c->s, c->frame, c->at[2]);
-    return eval_map(c->s, OP_select, args, 3, c->e->loc);
+    Val args[3] = {expr_value(c->s, c->frame, c->at[0])};
+    if (val_numeric(&args[0])) return expr_value(c->s, c->frame, c->at[val_value(&args[0]) != 0 ? 1 : 2]);
+    args[1] = expr_value(c->s, c->frame, c->at[1]);
+    args[2] = expr_value(c->s, c->frame, c->at[2]);
+    return expr_map(c->s, OP_select, args, 3, c->e->loc);
 }
 
-Val eval_builtin(Build *s, Frame *frame, const Expr *e, const Builtin *b) {
+Val expr_builtin(Build *s, Frame *frame, const Expr *e, const Builtin *b) {
     Call c = {.s = s, .frame = frame, .e = e};
     for (int i = 0; i < e->call.args.n; i++) {
         const Arg *a = &e->call.args.at[i];
@@ -336,8 +336,8 @@ Val eval_builtin(Build *s, Frame *frame, const Expr *e, const Builtin *b) {
     case BUILTIN_MAP: {
         Val args[3] = {0};
         if (b->op == OP_select) return select_(&c);
-        for (int i = 0; i < c.n; i++) args[i] = eval_expr(s, frame, c.at[i]);
-        return eval_map(s, b->op, args, c.n, e->loc);
+        for (int i = 0; i < c.n; i++) args[i] = expr_value(s, frame, c.at[i]);
+        return expr_map(s, b->op, args, c.n, e->loc);
     }
     case BUILTIN_SUM:
     case BUILTIN_MEAN: return reduce(&c, tensor_of_expr(s, frame, c.at[0]), b->kind);

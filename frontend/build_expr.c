@@ -90,7 +90,7 @@ const Axis *axis_of_expr(Build *s, Frame *frame, const Expr *e) {
 }
 
 bool number_of(Build *s, Frame *frame, const Expr *e, double *out) {
-    Val v = eval_expr(s, frame, e);
+    Val v = expr_value(s, frame, e);
     if (val_numeric(&v)) return *out = val_value(&v), true;
     if (v.kind != VAL_POISON) diag_error(s->f->diag, e->loc, "this is %s; a number is needed here", kind_text(&v));
     return false;
@@ -126,13 +126,13 @@ Value *tensor_of(Build *s, const Val *v, DType of_number, Loc loc) {
 }
 
 Value *tensor_of_expr(Build *s, Frame *frame, const Expr *e) {
-    Val v = eval_expr(s, frame, e);
+    Val v = expr_value(s, frame, e);
     if (v.kind == VAL_TENSOR) return v.tensor;
     if (v.kind != VAL_POISON) diag_error(s->f->diag, e->loc, "this is %s; a tensor is needed here", kind_text(&v));
     return NULL;
 }
 
-Val eval_map(Build *s, OpKind op, const Val *args, int n, Loc loc) {
+Val expr_map(Build *s, OpKind op, const Val *args, int n, Loc loc) {
     bool all = true;
     int tensor = -1;
     for (int i = n - 1; i >= 0; i--) {
@@ -159,7 +159,7 @@ Val eval_map(Build *s, OpKind op, const Val *args, int n, Loc loc) {
     return val_tensor(build_map(&s->b, op, v[0], v[1], v[2]));
 }
 
-static Val eval_piece(Build *s, Frame *frame, Value *x, const Piece *p) {
+static Val expr_piece(Build *s, Frame *frame, Value *x, const Piece *p) {
     Axes from = {0}, to = {0};
     for (int side = 0; side < 2; side++) {
         const Names *names = side ? &p->to : &p->from;
@@ -179,14 +179,14 @@ static Val eval_piece(Build *s, Frame *frame, Value *x, const Piece *p) {
     return val_tensor(build_rename(&s->b, x, &from, &to));
 }
 
-static Val eval_index(Build *s, Frame *frame, const Expr *e) {
+static Val expr_index(Build *s, Frame *frame, const Expr *e) {
     Val v = val_tensor(tensor_of_expr(s, frame, e->index.x));
     for (int i = 0; i < e->index.pieces.n && v.kind == VAL_TENSOR; i++)
-        v = eval_piece(s, frame, v.tensor, &e->index.pieces.at[i]);
+        v = expr_piece(s, frame, v.tensor, &e->index.pieces.at[i]);
     return v;
 }
 
-Val eval_expr(Build *s, Frame *frame, const Expr *e) {
+Val expr_value(Build *s, Frame *frame, const Expr *e) {
     if (s->stopped) return (Val){0};
     if (s->depth == DEPTH_MAX) {
         diag_error(s->f->diag, e->loc, "blocks and expressions are nested too deep");
@@ -200,16 +200,16 @@ Val eval_expr(Build *s, Frame *frame, const Expr *e) {
     case EXPR_NAME: out = name_value(s, frame, e->name, e->loc); break;
     case EXPR_CALL: {
         BlockDecl *block = front_block(s->f, e->call.callee.str, frame->block && frame->block->is_std);
-        out = block ? eval_block(s, frame, e, block) : eval_builtin(s, frame, e, builtin_find(e->call.callee.str));
+        out = block ? expr_block(s, frame, e, block) : expr_builtin(s, frame, e, builtin_find(e->call.callee.str));
         break;
     }
     case EXPR_OP: {
-        Val args[2] = {eval_expr(s, frame, e->op.a)};
-        if (e->op.b) args[1] = eval_expr(s, frame, e->op.b);
-        out = eval_map(s, e->op.op, args, e->op.b ? 2 : 1, e->loc);
+        Val args[2] = {expr_value(s, frame, e->op.a)};
+        if (e->op.b) args[1] = expr_value(s, frame, e->op.b);
+        out = expr_map(s, e->op.op, args, e->op.b ? 2 : 1, e->loc);
         break;
     }
-    case EXPR_INDEX: out = eval_index(s, frame, e); break;
+    case EXPR_INDEX: out = expr_index(s, frame, e); break;
     case EXPR_STRING:
     case EXPR_TUPLE: diag_error(s->f->diag, e->loc, "this has no meaning here"); break;
     }

@@ -105,6 +105,8 @@ static ParamInfo *enter(Build *s, const ParamInfo *p, Str path) {
             old->made_in = s->function;
             return old;
         }
+        if (s->call && s->clashed == s->call) return NULL;
+        s->clashed = s->call;
         diag_error(s->f->diag, p->loc, "two parameters are stored as '%s'", p->file_name);
         if (old->loc.line != p->loc.line || old->loc.file != p->loc.file)
             diag_note(s->f->diag, old->loc, "the first is here");

@@ -21,7 +21,7 @@ static void stop(Build *s, Loc loc) {
     s->stopped = true;
 }
 
-Val eval_block(Build *s, Frame *frame, const Expr *e, BlockDecl *block) {
+Val expr_block(Build *s, Frame *frame, const Expr *e, BlockDecl *block) {
     Frame inner = {.block = block};
     int positional = 0;
     bool poison = block->failed;
@@ -29,7 +29,7 @@ Val eval_block(Build *s, Frame *frame, const Expr *e, BlockDecl *block) {
         vec_push(s->f->arena, &inner.vars, ((Var){block->formals.at[i].name.str, (Val){.kind = VAL_TUPLE}}));
     for (int i = 0; i < e->call.args.n; i++) {
         const Arg *a = &e->call.args.at[i];
-        Val v = eval_expr(s, frame, a->value);
+        Val v = expr_value(s, frame, a->value);
         if (v.kind == VAL_TUPLE) {
             diag_error(s->f->diag, a->value->loc, "this makes %d values; assign them to names first", v.n);
             v = (Val){0};
@@ -43,7 +43,7 @@ Val eval_block(Build *s, Frame *frame, const Expr *e, BlockDecl *block) {
     Frame defaults = {.block = block};
     for (int i = 0; i < block->formals.n; i++)
         if (inner.vars.at[i].val.kind == VAL_TUPLE)
-            inner.vars.at[i].val = eval_expr(s, &defaults, block->formals.at[i].fallback);
+            inner.vars.at[i].val = expr_value(s, &defaults, block->formals.at[i].fallback);
     Str storage = s->storage, path = s->path;
     Str prefix = e->call.as.str ? storage_text(s, e->call.as) : NULL;
     if (e->call.as.str && !prefix) return (Val){0};
@@ -56,7 +56,7 @@ Val eval_block(Build *s, Frame *frame, const Expr *e, BlockDecl *block) {
     const Stmt *last = block->body.at[block->body.n - 1];
     Val out = {.kind = VAL_TUPLE, .n = last->values.n};
     out.items = NEW_ARRAY(s->f->arena, Val, out.n);
-    for (int i = 0; i < out.n; i++) out.items[i] = eval_expr(s, &inner, last->values.at[i]);
+    for (int i = 0; i < out.n; i++) out.items[i] = expr_value(s, &inner, last->values.at[i]);
     show_calls(s);
     s->call = site.outer;
     s->storage = storage;
@@ -70,7 +70,7 @@ static void name_hint(const Val *v, Str name) {
 
 static void run_assign(Build *s, Frame *frame, const Stmt *stmt) {
     const Names *names = &stmt->assign.names;
-    Val v = eval_expr(s, frame, stmt->assign.value);
+    Val v = expr_value(s, frame, stmt->assign.value);
     int n = v.kind == VAL_TUPLE ? v.n : 1;
     if (v.kind != VAL_POISON && n != names->n) {
         diag_error(s->f->diag, stmt->loc, "%d name%s for %d value%s", names->n, names->n == 1 ? "" : "s", n,
@@ -285,7 +285,7 @@ void run_stmts(Build *s, Frame *frame, const Stmts *body) {
         case STMT_INPUT: run_inputs(s, frame, stmt); break;
         case STMT_ASSIGN: run_assign(s, frame, stmt); break;
         case STMT_REPEAT: run_repeat(s, frame, stmt); break;
-        case STMT_RETURN: break; // eval_block
+        case STMT_RETURN: break; // expr_block
         }
         show_calls(s);
         if (s->func->next_id > VALUES_MAX) stop(s, stmt->loc);

@@ -240,8 +240,10 @@ static void define(Scope *s, Name name, SymKind kind) {
         diag_note(diag, old->loc, "declared here");
         return;
     }
-    if (!old && is_axis(s, name.str))
+    if (!old && is_axis(s, name.str)) {
         diag_error(diag, name.loc, "'%s' is an axis and cannot be the name of a tensor too", name.str);
+        return;
+    }
     DType dtype;
     if (!old && (dtype_parse(name.str, &dtype) || !strcmp(name.str, "training")))
         diag_error(diag, name.loc, "'%s' has a fixed meaning and cannot be a name", name.str);

@@ -132,10 +132,12 @@ static void add_strategy(Front *f, StrategyDecl *s) {
     vec_push(f->arena, &f->strategy_decls, s);
 }
 
-static void add_decl(Load *l, const Source *source, const Decl *d, bool is_std) {
+static void add_decl(Load *l, const Source *source, const Decl *d, bool is_std, bool parsed) {
     Front *f = l->front;
     switch (d->kind) {
-    case DECL_USE: load_use(l, source, d->use.path); break;
+    case DECL_USE:
+        if (parsed) load_use(l, source, d->use.path);
+        break;
     case DECL_AXIS: add_axes(f, &d->axes); break;
     case DECL_BLOCK: add_block(f, d->block, is_std); break;
     case DECL_MODEL:
@@ -171,7 +173,7 @@ static bool load_source(Load *l, const char *path, const char *text, size_t size
     }
     bool ok = source_parse(s, f->arena, f->strs, f->diag);
     l->depth++;
-    for (int i = 0; i < s->decls.n; i++) add_decl(l, s, &s->decls.at[i], is_std);
+    for (int i = 0; i < s->decls.n; i++) add_decl(l, s, &s->decls.at[i], is_std, ok);
     l->depth--;
     return ok;
 }

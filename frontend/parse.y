@@ -181,6 +181,7 @@ args: %empty { $$ = NEW(A, Args); } | arg_list;
 arg_list: arg { $$ = NEW(A, Args); PUSH($$, *$1); } | arg_list ',' arg { $$ = $1; PUSH($$, *$3); };
 arg: expr { $$ = NEW(A, Arg); $$->value = $1; }
     | name '=' expr { $$ = NEW(A, Arg); $$->key = $1; $$->value = $3; }
+    | T_AT '=' expr { $$ = NEW(A, Arg); $$->key = (Name){str_intern(p->strs, "at"), @1}; $$->value = $3; }
     | T_OVER name { $$ = NEW(A, Arg); $$->over = true; $$->value = expr_new(p, EXPR_NAME, @2); $$->value->name = $2.str; };
 pieces: piece { $$ = NEW(A, Pieces); PUSH($$, *$1); } | pieces ',' piece { $$ = $1; PUSH($$, *$3); };
 piece: product T_ARROW product { $$ = NEW(A, Piece); *$$ = (Piece){*$1, *$3, NULL, @$}; }
@@ -244,6 +245,9 @@ static Str token_text(const Parser *p, Loc loc) {
 static int yyreport_syntax_error(const yypcontext_t *context, Parser *p) {
     enum { MAX = 60, SHOWN = 5 };
     p->failed = true;
+    int depth = p->depth;
+    p->depth = 0; // lines end statements again
+    if (p->quiet) return p->quiet = false, 0;
     yysymbol_kind_t found = yypcontext_token(context), expected[MAX];
     const Loc loc = *yypcontext_location(context);
     int n = yypcontext_expected_tokens(context, expected, MAX);
@@ -257,5 +261,6 @@ static int yyreport_syntax_error(const yypcontext_t *context, Parser *p) {
     const char *name = found == YYSYMBOL_YYEMPTY ? "input" : found == YYSYMBOL_T_NEWLINE ? "end of line" : "end of file";
     if (is_text) diag_error(p->diag, loc, "unexpected %s%s%s%s", *text == '"' ? "" : "'", text, *text == '"' ? "" : "'", wanted);
     else diag_error(p->diag, loc, "unexpected %s%s", name, wanted);
+    if (depth > 0 && p->open_loc.line < loc.line) diag_note(p->diag, p->open_loc, "this bracket is open");
     return 0;
 }
