@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// memory: gives every value that needs memory its place in the slab, at compile time.
+//
+//   %h: f32[batch=8, hidden=64] = dot %x, %w over width       offset 40960, strides 64 1
+//   %t: f32[hidden=64, batch=8] ...a view of it                offset 40960, strides 1 64
+//   a carry of a repeat, its first value and its next one     one offset
+//   %s, stacked along layer by a repeat                       offset 45056 + 2048 * iteration
+//   assign %w, %w2                                            %w2 at the parameter's own offset
+//
+// Leaves come first (parameters, optimizer states, inputs and outputs; the same in all functions), then the activations,
+// which the functions share. Buffers are placed largest first at the lowest offset that is free while they live.
+#include "passes/memory.h"
+#include "base/checked.h"
+#include "passes/pass.h"
+#include <inttypes.h>
+#include <stdlib.h>
+
+// ---- leaves
+
+static int64_t align(int64_t bytes) { return (bytes + SLAB_ALIGN - 1) / SLAB_ALIGN * SLAB_ALIGN; }
+
+Leaf *memory_leaf(Storage *s, LeafKind kind, Str name) {
+    for (int i = 0; i < s->nleaves; i++)
+        if (s->leaves[i].kind == kind && s->leaves[i].name == name) return &s->leaves[i];
+    return NULL;
+}
+
+static bool add_leaf(Unit *u, Storage *s, const Node *n) {
+    static const Attr no_attr;
+    bool output = n->op == OP_output;
+    LeafKind kind = output ? LEAF_OUTPUT : n->op == OP_param ? LEAF_PARAM : n->op == OP_state ? LEAF_STATE : LEAF_INPUT;
+    const Type *t = output ? &n->args[0]->type : &n->results[0]->type;
+    const Leaf *known = memory_leaf(s, kind, n->attr.s);
+    if (known) {
+        if (type_equal(&known->type, t)) return true;
+        diag_internal(u->diag, "memory", n->attr.s, "two functions know this name with different types");
+        return false;
+    }
+    const Attr *a = kind == LEAF_INPUT ? &n->attr : &no_attr;
+    s->leaves[s->nleaves++] = (Leaf){.kind = kind,
+                                     .name = n->attr.s,
+                                     .storage = n->attr.s2,
+                                     .type = *t,
+                                     .bytes = memory_bytes(u, t),
+                                     .least = a->j,
+                                     .limit = a->i};
+    return true;
+}
+
+static int leaf_kind(const Node *n) {
+    switch (n->op) {
+    case OP_param: return LEAF_PARAM;
+    case OP_state: return LEAF_STATE;
+    case OP_input: return LEAF_INPUT;
+    case OP_output: return LEAF_OUTPUT;
+    default: return -1;
+    }
+}
+
+static bool place_leaves(Unit *u, Storage *s) {
+    int count = 0;
+    for (int i = 0; i < u->funcs.n; i++)
+        for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next) count += leaf_kind(n) >= 0;
+    s->leaves = NEW_ARRAY(u->arena, Leaf, count);
+    int64_t at = 0;
+    for (int kind = LEAF_PARAM; kind <= LEAF_OUTPUT; kind++) {
+        int64_t begin = at;
+        int first = s->nleaves;
+        for (int i = 0; i < u->funcs.n; i++)
+            for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next)
+                if (leaf_kind(n) == kind && !add_leaf(u, s, n)) return false;
+        for (int i = first; i < s->nleaves; i++) {
+            s->leaves[i].offset = at;
+            if (!checked_add(at, s->leaves[i].bytes, &at) || !checked_round_up(at, SLAB_ALIGN, &at)) {
+                diag_error(u->diag, (Loc){0}, "the memory of one rank is larger than any machine's");
+                return false;
+            }
+        }
+        *(kind == LEAF_PARAM ? &s->param_bytes : kind == LEAF_STATE ? &s->state_bytes : &s->io_bytes) += at - begin;
+    }
+    return true;
+}
+
+// ---- activations
+
+typedef struct Slot { // a root buffer to place
+    int64_t bytes, offset;
+    int first, last, buf;
+} Slot;
+
+static int by_size(const void *a, const void *b) {
+    const Slot *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    return x->first != y->first ? (x->first > y->first) - (x->first < y->first) : x->buf - y->buf;
+}
+
+static int by_offset(const void *a, const void *b) {
+    const Slot *x = *(Slot *const *)a, *y = *(Slot *const *)b;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+// The lowest gap among the placed slots alive at the same time.
+static bool place_slot(Slot *slot, Slot *const *alive, int n) {
+    int64_t at = 0, end;
+    for (int i = 0; i < n; i++) {
+        if (!checked_add(at, slot->bytes, &end)) return false;
+        if (end <= alive[i]->offset) break;
+        end = align(alive[i]->offset + alive[i]->bytes);
+        if (end > at) at = end;
+    }
+    slot->offset = at;
+    return checked_add(at, slot->bytes, &end);
+}
+
+static bool place_buffers(Memory *m, int64_t base, int64_t *out_bytes) {
+    Slot *slot = NEW_ARRAY(m->a, Slot, m->bufs.n), **alive = NEW_ARRAY(m->a, Slot *, m->bufs.n);
+    int n = 0;
+    for (int i = 0; i < m->bufs.n; i++) {
+        const Buf *b = &m->bufs.at[i];
+        if (b->into < 0 && b->home && b->last >= 0) slot[n++] = (Slot){b->bytes, 0, b->first, b->last, i};
+    }
+    qsort(slot, (size_t)n, sizeof *slot, by_size);
+    *out_bytes = 0;
+    for (int i = 0; i < n; i++) {
+        int count = 0;
+        for (int k = 0; k < i; k++)
+            if (slot[k].first <= slot[i].last && slot[i].first <= slot[k].last) alive[count++] = &slot[k];
+        qsort(alive, (size_t)count, sizeof *alive, by_offset);
+        if (!place_slot(&slot[i], alive, count)) return false;
+        int64_t end = align(slot[i].offset + slot[i].bytes);
+        if (end > *out_bytes) *out_bytes = end;
+        m->bufs.at[slot[i].buf].offset = base + slot[i].offset;
+    }
+    return true;
+}
+
+static Place place_of(const Memory *m, const Value *v) {
+    const Ref *r = &m->ref[v->id];
+    Place p = {.placed = r->buf >= 0};
+    if (!p.placed) return p;
+    p.offset = r->offset;
+    memcpy(p.loop_stride, r->loop, sizeof p.loop_stride);
+    memcpy(p.dim_stride, r->dim, sizeof p.dim_stride);
+    const Buf *b = &m->bufs.at[r->buf];
+    for (; b->into >= 0; b = &m->bufs.at[b->into])
+        if (b->loop >= 0) p.loop_stride[b->loop] += b->loop_stride;
+    p.offset += b->offset;
+    return p;
+}
+
+static void place_block(const Memory *m, const Block *b, Place *of) {
+    for (int i = 0; i < b->nparams; i++) of[b->params[i]->id] = place_of(m, b->params[i]);
+    for (const Node *n = b->first; n; n = n->next) {
+        for (int i = 0; i < n->nresults; i++) of[n->results[i]->id] = place_of(m, n->results[i]);
+        if (n->op == OP_repeat) place_block(m, n->body, of);
+    }
+}
+
+bool pass_memory(Unit *u) {
+    Storage *s = NEW(u->arena, Storage);
+    if (!place_leaves(u, s)) return false;
+    int64_t base = s->param_bytes + s->state_bytes + s->io_bytes;
+    s->funcs = NEW_ARRAY(u->arena, FuncStorage, u->funcs.n);
+    for (int i = 0; i < u->funcs.n; i++) {
+        Memory m = {.u = u, .f = u->funcs.at[i], .storage = s, .a = u->scratch};
+        FuncStorage *fs = &s->funcs[i];
+        if (!memory_prepare(u, m.f) || !memory_layout(&m)) return false;
+        memory_share(&m);
+        if (!place_buffers(&m, base, &fs->activation_bytes) ||
+            !checked_add(base, fs->activation_bytes, &fs->workspace_offset)) {
+            diag_error(u->diag, (Loc){0}, "the memory of one rank is larger than any machine's");
+            return false;
+        }
+        fs->of = NEW_ARRAY(u->arena, Place, m.f->next_id);
+        place_block(&m, m.f->top, fs->of);
+        if (fs->activation_bytes > s->activation_bytes) s->activation_bytes = fs->activation_bytes;
+    }
+    s->slab_bytes = base + s->activation_bytes;
+    u->storage = s;
+    return true;
+}
+
+// ---- report
+
+static void report_line(FILE *out, const char *what, int64_t bytes) {
+    fprintf(out, "  %-30s %15" PRId64 "  %9.1f MB\n", what, bytes, (double)bytes / 1e6);
+}
+
+void storage_report(const Unit *u, FILE *out) {
+    const Storage *s = u->storage;
+    if (!s) return;
+    fprintf(out, "bytes on each of %" PRId64 " ranks\n", mesh_ranks(&u->mesh));
+    report_line(out, "parameters", s->param_bytes);
+    report_line(out, "optimizer states", s->state_bytes);
+    report_line(out, "inputs and outputs", s->io_bytes);
+    for (int i = 0; i < u->funcs.n; i++) {
+        char what[64];
+        snprintf(what, sizeof what, "activations of %s", u->funcs.at[i]->name);
+        report_line(out, what, s->funcs[i].activation_bytes);
+    }
+    report_line(out, "peak", s->slab_bytes);
+}

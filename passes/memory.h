@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// memory: the parts of the memory pass, and its report.
+#pragma once
+#include "ir/op.h"
+#include "ir/storage.h"
+
+// Bytes on each rank, exact: what tgfc --stats prints of memory.
+void storage_report(const Unit *u, FILE *out);
+
+// Where a value lies in a buffer. Strides and offsets as in Place, relative to the buffer.
+typedef struct Ref {
+    int buf; // -1: not in memory
+    int64_t offset, loop[LOOP_MAX], dim[RANK_MAX];
+} Ref;
+
+// A piece of memory that is allocated as one. A buffer can become part of another: at the beginning of each of its
+// slices along a repeat (loop >= 0) or of the whole.
+typedef struct Buf {
+    int64_t bytes;
+    const Block *home; // the block whose every execution needs it anew; NULL: lives always (leaves)
+    int first, last;   // times, inclusive
+    int into;          // the buffer it is part of, or -1
+    int loop;          // depth of the repeat whose iterations it has a slice for, or -1
+    int64_t loop_stride;
+    bool open;      // part of something that holds nothing else before it is written
+    int64_t offset; // roots: from the slab's start
+} Buf;
+
+typedef struct RepeatTime {
+    const Node *node;
+    int begin, end, depth;
+} RepeatTime;
+
+typedef struct Memory {
+    Unit *u;
+    Func *f;
+    Storage *storage;
+    Arena *a;
+    Ref *ref; // by value id
+    int nrefs;
+    Vec(Buf) bufs;
+    Vec(RepeatTime) repeats;
+    int *leaf_buf; // by leaf number: its buffer in this function
+    int clock;
+} Memory;
+
+int64_t memory_bytes(const Unit *u, const Type *t); // on each rank, padding included
+Leaf *memory_leaf(Storage *s, LeafKind kind, Str name);
+int memory_root(const Memory *m, int buf);
+bool memory_is_whole(const Memory *m, const Value *v); // v is all of its buffer, row-major
+bool memory_is_dense(const Memory *m, const Value *v);
+RepeatTime *memory_repeat(Memory *m, const Node *n);
+
+// memory_prepare.c: copies (`stop`) where a value must lie in memory of its own.
+bool memory_prepare(Unit *u, Func *f);
+// memory_layout.c: refs and buffers of all values.
+bool memory_layout(Memory *m);
+// memory_share.c: lifetimes; buffers that can be one become one.
+void memory_share(Memory *m);
