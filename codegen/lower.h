@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// lower: a `fused` node (or one op that could stand in one) becomes a loop nest.
+//
+// The node's values are of two kinds: over all its axes P and I, or over P only (results of its reductions over I and
+// what is made from them). The kernel loops over P outside, tasks first; inside, once for each phase, over I: a phase
+// ends with the reductions that the next one needs. Lanes run along the last axis: of I (a row is reduced across lanes)
+// or, where the reduced axes lie outside of the last one, of P (columns: each lane has its own sum). Views are folded
+// into addresses, the pieces of a concat become loops of their own.
+#pragma once
+#include "ir/kernel.h"
+#include "ir/op.h"
+#include "ir/storage.h"
+
+// A run-time integer of the kernel: base + factor * coordinate along mesh, or the iteration number of the repeat whose
+// body parameter `iteration` is.
+typedef struct LowerScalar {
+    int64_t factor;
+    MeshSet mesh;
+    const Value *iteration; // NULL: the other kind
+} LowerScalar;
+
+typedef struct Lowered {
+    Kernel *kernel;
+    Vec(const Value *) bufs; // whose place is buffer 0, 1, ...
+    Vec(LowerScalar) scalars;
+} Lowered;
+
+// Can the op stand in a fused node?
+bool lower_is_fusable(OpKind op);
+// False after a diagnostic. Everything made lives in `arena`.
+bool lower_fused(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
+                 Lowered *out_lowered);
+// scatter: a task owns some trailing places of every row and goes through the ids in order.
+bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
+                   Lowered *out_lowered);
+// Copies the elements of a value between two places of different layout.
+bool lower_copy(const Unit *u, const FuncStorage *places, const Value *from, const Value *to, Arena *arena,
+                const char *name, Lowered *out_lowered);

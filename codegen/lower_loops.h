@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+// lower_loops: making the loop axes of a nest.
+#pragma once
+#include "codegen/lower_parts.h"
+
+void lower_add_axis(Lower *l, const Dim *d); // appends its factors, those of one place left out
+void lower_group_loops(Lower *l);            // merges neighbours that are not marked `begins`

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// object: a unit as a relocatable object file: its kernels, its plan as text, and one exported symbol that holds them
+// together. Links into any program with the runtime; needs no LLVM there.
+#include "codegen/build.h"
+#include "codegen/plan.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *symbol_of(const Build *b) {
+    char *name = arena_printf(b->arena, "tgf_model_%s", b->plan->model);
+    for (char *c = name; *c; c++)
+        if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9'))) *c = '_';
+    return name;
+}
+
+static Val hidden_text(Irb *irb, const char *text, size_t bytes, const char *name) {
+    Val data = LLVMConstStringInContext2(irb->context, text, bytes, false);
+    Val global = LLVMAddGlobal(irb->module, LLVMTypeOf(data), name);
+    LLVMSetInitializer(global, data);
+    LLVMSetGlobalConstant(global, true);
+    LLVMSetLinkage(global, LLVMInternalLinkage);
+    return global;
+}
+
+// struct PlanModule, member by member.
+static Status export_model(Build *b, Irb *irb, int from, int to, void *user) {
+    (void)user;
+    plan_finish(b->plan, &b->jobs);
+    STATUS_TRY(plan_check(b->plan));
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *f = open_memstream(&text, &bytes);
+    if (!f) return status_make(STATUS_MEMORY, "out of memory");
+    plan_print(b->plan, f);
+    fclose(f);
+    Val table = build_kernel_table(b, irb, from, to, "kernels");
+    LLVMSetLinkage(table, LLVMInternalLinkage);
+    Val members[] = {irb_const_int(irb, irb->i32, PLAN_ABI), hidden_text(irb, text, bytes, "plan"),
+                     irb_int(irb, (int64_t)bytes), table, irb_const_int(irb, irb->i32, to - from)};
+    free(text);
+    Val data = LLVMConstStructInContext(irb->context, members, 5, false);
+    Val model = LLVMAddGlobal(irb->module, LLVMTypeOf(data), symbol_of(b));
+    LLVMSetInitializer(model, data);
+    LLVMSetGlobalConstant(model, true);
+    LLVMSetAlignment(model, 8);
+    return status_ok();
+}
+
+static void print_leaf(FILE *out, const PlanLeaf *l) {
+    static const char *const types[] = {"bool", "i32", "f32", "f64", "bf16", "f16"};
+    fprintf(out, "//   %-32s %s[", l->name, types[l->dtype]);
+    for (int d = 0; d < l->rank; d++) fprintf(out, "%s%s=%" PRId64, d ? ", " : "", l->dim[d].axis, l->dim[d].extent);
+    fputs("]", out);
+    if (l->limit) fprintf(out, "  in [%" PRId64 ", %" PRId64 ")", l->least, l->limit);
+    fputc('\n', out);
+}
+
+static void print_leaves(FILE *out, const Plan *p, PlanLeafKind kind, const char *title) {
+    fprintf(out, "// %s\n", title);
+    for (int i = 0; i < p->nleaves; i++)
+        if (p->leaves[i].kind == kind) print_leaf(out, &p->leaves[i]);
+}
+
+static void print_header(FILE *out, const Build *b) {
+    const Plan *p = b->plan;
+    const char *symbol = symbol_of(b);
+    fprintf(out, "// Made by tgfc from the model '%s'", p->model);
+    if (p->strategy && *p->strategy) fprintf(out, ", strategy '%s'", p->strategy);
+    fprintf(out, ". Do not edit.\n//\n// Functions:");
+    for (int i = 0; i < p->nfuncs; i++) fprintf(out, " %s", p->funcs[i].name);
+    fprintf(out, "\n// Ranks: %" PRId64, plan_ranks(p));
+    for (int i = 0; i < p->nmesh; i++)
+        fprintf(out, "%s%s=%" PRId64, i ? ", " : " (", p->mesh[i].name, p->mesh[i].extent);
+    fprintf(out, "%s, %" PRId64 " bytes on each\n", p->nmesh ? ")" : "", p->slab_bytes);
+    print_leaves(out, p, PLAN_INPUT, "Inputs:");
+    print_leaves(out, p, PLAN_OUTPUT, "Outputs:");
+    print_leaves(out, p, PLAN_PARAM, "Parameters:");
+    fprintf(out,
+            "#ifndef %s_h\n#define %s_h\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n"
+            "struct PlanModule;\nextern const struct PlanModule %s;\n"
+            "#ifdef __cplusplus\n}\n#endif\n#endif\n",
+            symbol, symbol, symbol);
+}
+
+static Status object_fill(Build *b, CodegenObject *out) {
+    BuildModule m = {0};
+    STATUS_TRY(build_module(b, &b->target, 0, b->jobs.list.n, export_model, NULL, &m));
+    LLVMMemoryBufferRef object = NULL;
+    Status s = target_emit_object(&b->target, m.module, &object);
+    build_module_free(&m);
+    STATUS_TRY(s);
+    out->size = LLVMGetBufferSize(object);
+    out->bytes = malloc(out->size);
+    if (out->bytes) memcpy(out->bytes, LLVMGetBufferStart(object), out->size);
+    LLVMDisposeMemoryBuffer(object);
+    size_t bytes;
+    FILE *f = out->bytes ? open_memstream(&out->header, &bytes) : NULL;
+    if (!f) return status_make(STATUS_MEMORY, "out of memory");
+    print_header(f, b);
+    fclose(f);
+    return status_ok();
+}
+
+Status codegen_object(Unit *u, const CodegenOptions *options, CodegenObject *out) {
+    memset(out, 0, sizeof *out);
+    Build b;
+    Status s = build_start(u, options, &b);
+    if (!status_failed(&s)) s = object_fill(&b, out);
+    build_end(&b);
+    if (status_failed(&s)) codegen_object_free(out);
+    return s;
+}
+
+void codegen_object_free(CodegenObject *o) {
+    free(o->bytes);
+    free(o->header);
+    memset(o, 0, sizeof *o);
+}

@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: Apache-2.0
+// plan: see plan.h. Each node of a function becomes a kernel call, a collective or nothing; a repeat becomes a loop
+// whose operands' addresses advance.
+#include "codegen/plan.h"
+#include "codegen/lower.h"
+#include "codegen/plan_tile.h"
+#include "ir/strategy.h"
+#include <string.h>
+
+typedef struct Planner {
+    Unit *unit;
+    const FuncStorage *places;
+    Arena *arena;
+    Jobs *jobs;
+    Plan *plan;
+    Vec(PlanInstr) instrs;
+    const Block *loop[PLAN_LOOPS]; // bodies of the repeats being filled, outermost first
+    int depth;
+    bool failed;
+} Planner;
+
+static int64_t local_bytes(const Planner *p, const Type *t) {
+    int64_t n = 0;
+    type_local_elements(t, &p->unit->mesh, &n);
+    return n * dtype_bytes(t->dtype);
+}
+
+static const Place *place_of(const Planner *p, const Value *v) { return &p->places->of[v->id]; }
+
+static bool fail(Planner *p, const Node *n, const char *why) {
+    diag_internal(p->unit->diag, "plan", op_info(n->op)->name, "%s:%d: %s", n->loc.file ? n->loc.file : "?",
+                  n->loc.line, why);
+    p->failed = true;
+    return false;
+}
+
+static PlanArg arg_of(const Place *at) {
+    PlanArg a = {.offset = at->offset};
+    for (int i = 0; i < PLAN_LOOPS && i < LOOP_MAX; i++) a.stride[i] = at->loop_stride[i];
+    return a;
+}
+
+static PlanInstr *instr_add(Planner *p, int kind, const Node *n, const Value *v) {
+    PlanInstr in = {.kind = kind, .file = n->loc.file, .line = n->loc.line};
+    if (v && v->name) in.op = str_internf(p->unit->strs, "%s %s", op_info(n->op)->name, v->name);
+    else in.op = str_intern(p->unit->strs, op_info(n->op)->name);
+    vec_push(p->arena, &p->instrs, in);
+    return &p->instrs.at[p->instrs.n - 1];
+}
+
+static void call(Planner *p, const Node *n, int job, const Value *const *bufs, int nbufs, const LowerScalar *scalars,
+                 int nscalars) {
+    PlanInstr *in = instr_add(p, INSTR_KERNEL, n, n->nresults ? n->results[0] : NULL);
+    in->kernel = job;
+    in->nargs = nbufs;
+    in->args = NEW_ARRAY(p->arena, PlanArg, nbufs + 1);
+    for (int i = 0; i < nbufs; i++) in->args[i] = arg_of(place_of(p, bufs[i]));
+    in->nscalars = nscalars;
+    in->scalars = NEW_ARRAY(p->arena, PlanScalar, nscalars + 1);
+    for (int i = 0; i < nscalars; i++) {
+        PlanScalar *s = &in->scalars[i];
+        if (!scalars[i].iteration) {
+            *s = (PlanScalar){.kind = SCALAR_AFFINE, .factor = scalars[i].factor, .mesh = scalars[i].mesh};
+            continue;
+        }
+        *s = (PlanScalar){.kind = SCALAR_ITERATION, .loop = -1};
+        for (int d = 0; d < p->depth; d++)
+            if (p->loop[d] == scalars[i].iteration->block) s->loop = d;
+        if (s->loop < 0) fail(p, n, "reads the iteration of a repeat it is not in");
+    }
+}
+
+static void call_lowered(Planner *p, const Node *n, Lowered *l, const char *stem) {
+    Work work = node_work(p->unit, n);
+    int job = jobs_add_nest(p->jobs, l->kernel, stem, work.flops, work.bytes);
+    call(p, n, job, l->bufs.at, l->bufs.n, l->scalars.at, l->scalars.n);
+}
+
+static const char *stem_of(const Planner *p, const Node *n) {
+    const Node *at = n;
+    if (n->op == OP_fused && block_yield(n->body)->nargs) {
+        const Value *v = block_yield(n->body)->args[0];
+        if (v->def) at = v->def;
+    }
+    const char *name = n->nresults ? n->results[0]->name : NULL;
+    return name ? arena_printf(p->arena, "%s_%s", op_info(at->op)->name, name) : op_info(at->op)->name;
+}
+
+// ---- copies
+
+static bool is_dense(const Planner *p, const Value *v) {
+    int64_t stride = 1;
+    for (int d = v->type.rank - 1; d >= 0; d--) {
+        int64_t extent = dim_local(&v->type.dim[d], &p->unit->mesh);
+        if (extent > 1 && place_of(p, v)->dim_stride[d] != stride) return false;
+        stride *= extent;
+    }
+    return true;
+}
+
+static bool same_address(const Place *a, const Place *b) {
+    return a->offset == b->offset && !memcmp(a->loop_stride, b->loop_stride, sizeof a->loop_stride);
+}
+
+static bool same_layout(const Planner *p, const Value *a, const Value *b) {
+    for (int d = 0; d < a->type.rank; d++)
+        if (dim_local(&a->type.dim[d], &p->unit->mesh) > 1 &&
+            place_of(p, a)->dim_stride[d] != place_of(p, b)->dim_stride[d])
+            return false;
+    return true;
+}
+
+static void copy_bytes(Planner *p, const Node *n, const Value *v, PlanArg to, PlanArg from) {
+    if (!memcmp(&to, &from, sizeof to)) return;
+    PlanInstr *in = instr_add(p, INSTR_COPY, n, v);
+    in->args = NEW_ARRAY(p->arena, PlanArg, 2);
+    in->args[0] = to;
+    in->args[1] = from;
+    in->bytes = local_bytes(p, &v->type);
+}
+
+static void copy_value(Planner *p, const Node *n, const Value *to, const Value *from) {
+    bool alike = same_layout(p, to, from);
+    if (alike && same_address(place_of(p, to), place_of(p, from))) return;
+    if (alike && is_dense(p, to)) {
+        copy_bytes(p, n, from, arg_of(place_of(p, to)), arg_of(place_of(p, from)));
+        return;
+    }
+    Lowered l;
+    if (!lower_copy(p->unit, p->places, from, to, p->arena, "", &l)) {
+        p->failed = true;
+        return;
+    }
+    int job = jobs_add_nest(p->jobs, l.kernel, "copy", 0, 2 * (double)local_bytes(p, &from->type));
+    call(p, n, job, l.bufs.at, l.bufs.n, NULL, 0);
+}
+
+// Copies that happen at once: one whose target is another's source comes after that one.
+typedef struct Move {
+    const Value *to, *from;
+} Move;
+
+static bool overlap(const Planner *p, const Value *a, const Value *b) {
+    int64_t x = place_of(p, a)->offset, y = place_of(p, b)->offset;
+    return x < y + local_bytes(p, &b->type) && y < x + local_bytes(p, &a->type);
+}
+
+static void move_all(Planner *p, const Node *n, Move *moves, int count) {
+    while (count) {
+        int next = -1;
+        for (int i = 0; i < count && next < 0; i++) {
+            bool blocked = false;
+            for (int j = 0; j < count && !blocked; j++) blocked = j != i && overlap(p, moves[i].to, moves[j].from);
+            if (!blocked) next = i;
+        }
+        if (next < 0) {
+            fail(p, n, "carried values exchange places");
+            return;
+        }
+        copy_value(p, n, moves[next].to, moves[next].from);
+        moves[next] = moves[--count];
+    }
+}
+
+static bool needs_move(const Planner *p, const Value *to, const Value *from) {
+    return !(same_layout(p, to, from) && same_address(place_of(p, to), place_of(p, from)));
+}
+
+// ---- nodes
+
+static void plan_block(Planner *p, const Block *b);
+
+static void plan_repeat(Planner *p, const Node *n) {
+    const Block *body = n->body;
+    const Node *yield = block_yield(body);
+    int carries = repeat_carries(n), stacked = repeat_stacked(n), count = 0;
+    if (p->depth == PLAN_LOOPS) {
+        fail(p, n, "repeats nest too deeply");
+        return;
+    }
+    Move *moves = NEW_ARRAY(p->arena, Move, carries + 1);
+    for (int i = 0; i < carries; i++) // where the first iteration finds them
+        if (needs_move(p, body->params[1 + i], n->args[i])) moves[count++] = (Move){body->params[1 + i], n->args[i]};
+    move_all(p, n, moves, count);
+    // What is sliced is read where it lies; a parameter that the memory pass placed elsewhere is copied each time.
+    int begin = p->instrs.n;
+    PlanInstr *loop = instr_add(p, INSTR_LOOP, n, NULL);
+    loop->count = n->attr.axes.at[0]->extent;
+    loop->reverse = n->attr.flag;
+    p->loop[p->depth++] = body;
+    for (int i = carries; i < n->nargs; i++) {
+        const Value *outer = n->args[i], *inner = body->params[1 + i];
+        PlanArg at = arg_of(place_of(p, outer)), own = arg_of(place_of(p, inner));
+        if (!place_of(p, inner)->placed) continue;
+        if (i < carries + stacked)
+            at.stride[p->depth - 1] = place_of(p, outer)->dim_stride[0] * dtype_bytes(outer->type.dtype);
+        copy_bytes(p, n, inner, own, at);
+    }
+    plan_block(p, body);
+    for (int i = carries; i < yield->nargs; i++) { // stacked results
+        const Value *inner = yield->args[i], *outer = n->results[i];
+        if (!place_of(p, outer)->placed) continue;
+        PlanArg to = arg_of(place_of(p, outer)), from = arg_of(place_of(p, inner));
+        to.stride[p->depth - 1] = place_of(p, outer)->dim_stride[0] * dtype_bytes(outer->type.dtype);
+        if (!memcmp(&to, &from, sizeof to)) continue;
+        if (!is_dense(p, inner)) fail(p, yield, "a stacked value is not dense");
+        copy_bytes(p, yield, inner, to, from);
+    }
+    count = 0;
+    for (int i = 0; i < carries; i++)
+        if (needs_move(p, body->params[1 + i], yield->args[i]))
+            moves[count++] = (Move){body->params[1 + i], yield->args[i]};
+    move_all(p, yield, moves, count);
+    p->depth--;
+    int end = p->instrs.n;
+    instr_add(p, INSTR_END, n, NULL);
+    p->instrs.at[begin].end = end;
+    count = 0;
+    for (int i = 0; i < carries; i++)
+        if (place_of(p, n->results[i])->placed && needs_move(p, n->results[i], body->params[1 + i]))
+            moves[count++] = (Move){n->results[i], body->params[1 + i]};
+    move_all(p, n, moves, count);
+}
+
+static void plan_comm(Planner *p, const Node *n) {
+    const Value *x = n->args[0], *y = n->results[0];
+    const Mesh *mesh = &p->unit->mesh;
+    int64_t ways = mesh_extent(mesh, n->attr.mesh);
+    if (ways == 1) {
+        copy_value(p, n, y, x);
+        return;
+    }
+    if (!is_dense(p, x) || !is_dense(p, y)) {
+        fail(p, n, "a collective needs dense values");
+        return;
+    }
+    PlanInstr *in = instr_add(p, INSTR_COMM, n, y);
+    in->args = NEW_ARRAY(p->arena, PlanArg, 2);
+    in->args[0] = arg_of(place_of(p, x));
+    in->args[1] = arg_of(place_of(p, y));
+    in->dtype = (PlanDType)x->type.dtype;
+    in->mesh = n->attr.mesh;
+    in->reduce = n->op == OP_all_reduce && n->attr.flag ? REDUCE_MAX : REDUCE_SUM;
+    in->outer = in->middle = in->inner = 1;
+    if (n->op == OP_all_reduce) {
+        in->comm = COMM_ALL_REDUCE;
+        in->middle = local_bytes(p, &x->type) / dtype_bytes(x->type.dtype);
+        return;
+    }
+    if (n->op == OP_all_to_all) {
+        diag_error(p->unit->diag, n->loc, "all_to_all is not yet supported by the code generator");
+        p->failed = true;
+        return;
+    }
+    int at = type_find(&x->type, n->attr.axes.at[0]);
+    for (int d = 0; d < x->type.rank; d++) {
+        int64_t extent = dim_local(&x->type.dim[d], mesh);
+        *(d < at ? &in->outer : d == at ? &in->middle : &in->inner) *= extent;
+    }
+    in->comm = n->op == OP_all_gather ? COMM_ALL_GATHER : COMM_REDUCE_SCATTER;
+    int64_t whole = dim_local(n->op == OP_all_gather ? &y->type.dim[at] : &x->type.dim[at], mesh);
+    int64_t part = dim_local(n->op == OP_all_gather ? &x->type.dim[at] : &y->type.dim[at], mesh);
+    if (whole != part * ways) {
+        diag_error(p->unit->diag, n->loc,
+                   "'%s' (%lld places) is gathered over %lld ranks that do not divide it: not yet supported",
+                   n->attr.axes.at[0]->name, (long long)n->attr.axes.at[0]->extent, (long long)ways);
+        p->failed = true;
+    }
+}
+
+// Is the value only another way to look at where its operand lies?
+static bool is_alias(const Planner *p, const Node *n) {
+    const Place *x = place_of(p, n->args[0]), *y = place_of(p, n->results[0]);
+    const Type *from = &n->args[0]->type, *to = &n->results[0]->type;
+    const Axes *a = &n->attr.axes, *b = &n->attr.to;
+    if (n->op == OP_stop) return same_address(x, y) && same_layout(p, n->args[0], n->results[0]);
+    if (n->op != OP_rename && n->op != OP_slice && n->op != OP_expand) return false;
+    Place want = *x;
+    int count = 0;
+    int at = n->op == OP_expand ? -1 : type_find(from, a->at[0]);
+    if (n->op == OP_expand) {
+        for (int d = 0; d < to->rank; d++) {
+            int s = type_find(from, to->dim[d].axis);
+            want.dim_stride[d] = s < 0 ? 0 : x->dim_stride[s];
+        }
+        count = to->rank;
+    }
+    for (int d = 0; d < from->rank && n->op != OP_expand; d++) {
+        if (d != at) {
+            want.dim_stride[count++] = x->dim_stride[d];
+        } else if (n->op == OP_slice) {
+            want.offset += n->attr.i * x->dim_stride[d] * dtype_bytes(from->dtype);
+            if (b->n) want.dim_stride[count++] = x->dim_stride[d];
+        } else if (a->n == 1) {
+            int64_t stride = x->dim_stride[d];
+            for (int i = b->n - 1; i >= 0; i--) {
+                want.dim_stride[count + i] = stride;
+                stride *= dim_local(&to->dim[count + i], &p->unit->mesh);
+            }
+            count += b->n;
+        } else {
+            for (int i = 1; i < a->n; i++)
+                if (x->dim_stride[d + i - 1] != x->dim_stride[d + i] * dim_local(&from->dim[d + i], &p->unit->mesh))
+                    return false;
+            d += a->n - 1;
+            want.dim_stride[count++] = x->dim_stride[d];
+        }
+    }
+    if (!same_address(&want, y)) return false;
+    for (int d = 0; d < to->rank; d++)
+        if (dim_local(&to->dim[d], &p->unit->mesh) > 1 && want.dim_stride[d] != y->dim_stride[d]) return false;
+    return true;
+}
+
+static const Value **operands(Planner *p, const Node *n) {
+    const Value **v = NEW_ARRAY(p->arena, const Value *, n->nargs + n->nresults + 1);
+    for (int i = 0; i < n->nargs; i++) v[i] = n->args[i];
+    for (int i = 0; i < n->nresults; i++) v[n->nargs + i] = n->results[i];
+    return v;
+}
+
+static void plan_tile(Planner *p, const Node *n) {
+    Work work = node_work(p->unit, n);
+    const Dim *query = NULL;
+    int job = -1;
+    TileMatmul m;
+    TileAttend a;
+    TileAttendBack back;
+    const char *stem = stem_of(p, n);
+    if (n->op == OP_dot && plan_dot(p->unit, p->places, n, &m))
+        job = jobs_add_matmul(p->jobs, &m, stem, work.flops, work.bytes);
+    if (n->op == OP_attend && plan_attend(p->unit, p->places, n, &a, &query))
+        job = jobs_add_attend(p->jobs, &a, stem, work.flops, work.bytes);
+    if (n->op == OP_attend_grad && plan_attend_back(p->unit, p->places, n, &back, &query))
+        job = jobs_add_attend_back(p->jobs, &back, stem, work.flops, work.bytes);
+    if (job < 0) {
+        p->failed = true;
+        return;
+    }
+    LowerScalar s = {0};
+    if (query) s = (LowerScalar){.factor = dim_local(query, &p->unit->mesh), .mesh = query->split};
+    call(p, n, job, operands(p, n), n->nargs + n->nresults, &s, query != NULL);
+}
+
+static void plan_node(Planner *p, const Node *n) {
+    switch (n->op) {
+    case OP_param:
+    case OP_state:
+    case OP_input:
+    case OP_yield: return;
+    case OP_dot:
+    case OP_attend:
+    case OP_attend_grad: plan_tile(p, n); return;
+    case OP_repeat: plan_repeat(p, n); return;
+    case OP_all_reduce:
+    case OP_all_gather:
+    case OP_reduce_scatter:
+    case OP_all_to_all: plan_comm(p, n); return;
+    case OP_assign: copy_value(p, n, n->args[0], n->args[1]); return;
+    case OP_output: {
+        const Storage *s = p->unit->storage;
+        for (int i = 0; i < s->nleaves; i++)
+            if (s->leaves[i].kind == LEAF_OUTPUT && s->leaves[i].name == n->attr.s) {
+                if (!is_dense(p, n->args[0])) fail(p, n, "an output is not dense");
+                copy_bytes(p, n, n->args[0], (PlanArg){.offset = s->leaves[i].offset}, arg_of(place_of(p, n->args[0])));
+                return;
+            }
+        fail(p, n, "an output without a place");
+        return;
+    }
+    default: break;
+    }
+    Lowered l;
+    const char *stem = stem_of(p, n);
+    if (n->op == OP_scatter) {
+        if (lower_scatter(p->unit, p->places, n, p->arena, "", &l)) call_lowered(p, n, &l, stem);
+        else p->failed = true;
+        return;
+    }
+    if (n->op != OP_fused) {
+        if (!lower_is_fusable(n->op)) {
+            fail(p, n, "no code for this op");
+            return;
+        }
+        if (!place_of(p, n->results[0])->placed || is_alias(p, n)) return;
+    }
+    if (lower_fused(p->unit, p->places, n, p->arena, "", &l)) call_lowered(p, n, &l, stem);
+    else p->failed = true;
+}
+
+static void plan_block(Planner *p, const Block *b) {
+    for (const Node *n = b->first; n && !p->failed; n = n->next) plan_node(p, n);
+}
+
+// ---- the whole
+
+static void plan_leaves(Planner *p) {
+    const Storage *s = p->unit->storage;
+    p->plan->nleaves = s->nleaves;
+    p->plan->leaves = NEW_ARRAY(p->arena, PlanLeaf, s->nleaves + 1);
+    for (int i = 0; i < s->nleaves; i++) {
+        const Leaf *l = &s->leaves[i];
+        PlanLeaf *out = &p->plan->leaves[i];
+        *out = (PlanLeaf){.kind = (PlanLeafKind)l->kind,
+                          .name = l->name,
+                          .storage = l->storage ? l->storage : str_intern(p->unit->strs, ""),
+                          .dtype = (PlanDType)l->type.dtype,
+                          .rank = l->type.rank,
+                          .offset = l->offset,
+                          .bytes = l->bytes,
+                          .least = l->least,
+                          .limit = l->limit};
+        for (int d = 0; d < l->type.rank; d++) {
+            const Dim *dim = &l->type.dim[d];
+            out->dim[d] = (PlanDim){dim->axis->name, dim->axis->extent, dim->split, dim_local(dim, &p->unit->mesh)};
+        }
+    }
+}
+
+static void list_leaf(Planner *p, int **list, int *n, LeafKind kind, Str name) {
+    const Storage *s = p->unit->storage;
+    for (int i = 0; i < s->nleaves; i++) {
+        if (s->leaves[i].kind != kind || s->leaves[i].name != name) continue;
+        for (int j = 0; j < *n; j++)
+            if ((*list)[j] == i) return;
+        if (!*list) *list = NEW_ARRAY(p->arena, int, s->nleaves);
+        (*list)[(*n)++] = i;
+        return;
+    }
+}
+
+static void list_leaves(Planner *p, const Func *f, PlanFunc *out) {
+    for (const Node *n = f->top->first; n; n = n->next) {
+        if (n->op == OP_input) list_leaf(p, &out->inputs, &out->ninputs, LEAF_INPUT, n->attr.s);
+        if (n->op == OP_output) list_leaf(p, &out->outputs, &out->noutputs, LEAF_OUTPUT, n->attr.s);
+    }
+}
+
+Plan *plan_build(Unit *u, Arena *arena, Jobs *jobs) {
+    const Storage *s = u->storage;
+    Plan *plan = NEW(arena, Plan);
+    Planner p = {.unit = u, .arena = arena, .jobs = jobs, .plan = plan};
+    plan->abi = PLAN_ABI;
+    plan->model = u->name;
+    plan->strategy = u->strategy ? u->strategy->name : str_intern(u->strs, "");
+    plan->nmesh = u->mesh.n;
+    for (int i = 0; i < u->mesh.n; i++) {
+        plan->mesh[i].name = u->mesh.axis[i].name;
+        plan->mesh[i].extent = u->mesh.axis[i].extent;
+    }
+    plan->slab_bytes = s->slab_bytes;
+    plan->param_bytes = s->param_bytes;
+    plan->state_bytes = s->state_bytes;
+    plan->io_bytes = s->io_bytes;
+    plan->activation_bytes = s->activation_bytes;
+    plan_leaves(&p);
+    plan->nfuncs = u->funcs.n;
+    plan->funcs = NEW_ARRAY(arena, PlanFunc, u->funcs.n + 1);
+    for (int i = 0; i < u->funcs.n; i++) {
+        const Func *f = u->funcs.at[i];
+        p.places = &s->funcs[i];
+        plan->funcs[i] = (PlanFunc){.name = f->name, .first = p.instrs.n};
+        plan_block(&p, f->top);
+        plan->funcs[i].count = p.instrs.n - plan->funcs[i].first;
+        list_leaves(&p, f, &plan->funcs[i]);
+    }
+    plan->instrs = p.instrs.at;
+    plan->ninstrs = p.instrs.n;
+    return p.failed ? NULL : plan;
+}
+
+void plan_finish(Plan *plan, const Jobs *jobs) {
+    plan->nkernels = jobs->list.n;
+    plan->kernels = NEW_ARRAY(jobs->arena, PlanKernel, jobs->list.n + 1);
+    for (int i = 0; i < jobs->list.n; i++) {
+        const Job *j = &jobs->list.at[i];
+        plan->kernels[i] = (PlanKernel){j->name, j->tasks, j->work_bytes, j->flops, j->bytes};
+    }
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// plan: from graphs and their storage to the runtime's plan and the kernels it calls.
+#pragma once
+#include "codegen/jobs.h"
+#include "ir/storage.h"
+#include "runtime/plan.h"
+
+// The unit must have gone through the memory pass. The plan's kernels lack tasks and work_bytes until the jobs are
+// rendered (plan_finish). NULL after a diagnostic.
+Plan *plan_build(Unit *u, Arena *arena, Jobs *jobs);
+void plan_finish(Plan *p, const Jobs *jobs);
