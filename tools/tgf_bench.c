@@ -78,7 +78,7 @@ int tool_bench(int argc, char **argv) {
         if (json)
             printf("{\"model\": \"%s\", \"strategy\": \"%s\", \"func\": \"%s\", \"ranks\": %.0f, \"threads_per_rank\": "
                    "%d, \"steps\": %" PRId64 ", \"median_ms\": %.3f, \"min_ms\": %.3f, \"tokens_per_s\": %.1f, "
-                                             "\"gflop_per_s\": %.1f, \"slab_bytes_per_rank\": %" PRId64
+                   "\"gflop_per_s\": %.1f, \"slab_bytes_per_rank\": %" PRId64
                    ", \"peak_rss_mb\": %.1f, \"compile_s\": %.3f}\n",
                    p->model, strategy ? strategy : "", func, ranks, program_threads(b.program), steps, median * 1e3,
                    times[0] * 1e3, tokens / median, flops / median * 1e-9, memory.slab, (double)usage.ru_maxrss / 1024,

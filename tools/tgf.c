@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// tgf: trains, samples, verifies and measures models described in .tgf files, compiled in memory. The subcommands are
+// tgf_*.c.
+#include "tools/tgf.h"
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name, *about;
+    int (*run)(int argc, char **argv);
+} tools[] = {
+    {"train", "train a model on a file of text or tokens", tool_train},
+    {"sample", "write text from a checkpoint", tool_sample},
+    {"verify", "prove that layouts give the same numbers", tool_verify},
+    {"bench", "measure a training step", tool_bench},
+};
+
+static void usage(FILE *out) {
+    fputs("usage: tgf COMMAND MODEL.tgf [options]\n\ncommands:\n", out);
+    for (size_t i = 0; i < sizeof tools / sizeof *tools; i++)
+        fprintf(out, "  %-8s %s\n", tools[i].name, tools[i].about);
+    fputs("\n`tgf COMMAND --help` lists the command's options; `tgf --version` prints the version. The compiler itself "
+          "is tgfc.\n",
+          out);
+}
+
+int main(int argc, char **argv) {
+    if (argc >= 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help"))) {
+        usage(stdout);
+        return 0;
+    }
+    if (argc >= 2 && !strcmp(argv[1], "--version")) {
+        puts("tgf " TGF_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; argc >= 2 && i < sizeof tools / sizeof *tools; i++)
+        if (!strcmp(argv[1], tools[i].name)) return tools[i].run(argc - 1, argv + 1);
+    if (argc >= 2) fprintf(stderr, "tgf: no command '%s'\n", argv[1]);
+    usage(stderr);
+    return 2;
+}

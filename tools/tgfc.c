@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// tgfc: the compiler, for build systems. main is the architecture: load, passes, code. Exit status 0; 1 for the user's
+// mistakes; 2 for a bad command line or a bug of the compiler. Output is written whole or not at all.
+#include "codegen/codegen.h"
+#include "ir/text.h"
+#include "passes/pass.h"
+#include "tools/common_compile.h"
+#include "tools/common_stats.h"
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Flags {
+    const char *output, *header, *strategy, *mcpu, *emit, *before, *after, *from_ir, *depfile;
+    bool check, stats, depend, version, passes;
+    OptionList defines;
+} Flags;
+
+// What the object or text says of where it came from: FNV-1a over everything that decides it.
+static uint64_t hash_of(const Flags *f, const Compilation *c) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) return 0;
+    unit_print(c->unit, out);
+    fprintf(out, "%s %s", f->strategy ? f->strategy : "", TGF_VERSION);
+    fclose(out);
+    uint64_t h = 14695981039346656037ull;
+    for (size_t i = 0; i < size; i++) h = (h ^ (unsigned char)text[i]) * 1099511628211ull;
+    free(text);
+    return h;
+}
+
+static bool write_depfile(const Flags *f, const Compilation *c) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) return false;
+    fprintf(out, "%s%s%s:", f->output, f->header ? " " : "", f->header ? f->header : "");
+    for (int i = 0; i < c->front.nfiles; i++) {
+        fputs(" ", out);
+        for (const char *p = c->front.files[i]; *p; p++) {
+            if (strchr(" #$\\", *p)) fputc(*p == '$' ? '$' : '\\', out); // make's quoting
+            fputc(*p, out);
+        }
+    }
+    fputs("\n", out);
+    for (int i = 0; i < c->front.nfiles; i++) fprintf(out, "%s:\n", c->front.files[i]);
+    fclose(out);
+    char *name = f->depfile ? arena_printf(c->arena, "%s", f->depfile) : arena_printf(c->arena, "%s.d", f->output);
+    bool ok = write_whole(name, text, size);
+    free(text);
+    return ok;
+}
+
+static int failed(const Status *s, const Compilation *c) {
+    if (diag_errors(c->diag)) return compile_status(c);
+    fprintf(stderr, "tgfc: %s: %s\n", status_name(s->code), s->message);
+    return s->code == STATUS_INTERNAL ? 2 : 1;
+}
+
+static int emit_text(const Flags *f, Compilation *c, const CodegenOptions *o) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) return 2;
+    Status s = status_ok();
+    static const char *const kinds[] = {"kernels", "plan", "llvm", "asm"};
+    if (!strcmp(f->emit, "ast")) frontend_print_ast(&c->front, out);
+    else if (!strcmp(f->emit, "ir")) unit_print(c->unit, out);
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(f->emit, kinds[i])) s = codegen_print(c->unit, o, (CodegenText)i, out);
+    fclose(out);
+    int rc = status_failed(&s) ? failed(&s, c) : 0;
+    if (!rc && !write_whole(f->output ? f->output : "-", text, size)) rc = 1;
+    free(text);
+    return rc;
+}
+
+static int emit_object(const Flags *f, Compilation *c, const CodegenOptions *o) {
+    CodegenObject object = {0};
+    Status s = codegen_object(c->unit, o, &object);
+    if (status_failed(&s)) return failed(&s, c);
+    bool ok = write_whole(f->output, object.bytes, object.size);
+    if (ok && f->header) ok = write_whole(f->header, object.header, strlen(object.header));
+    codegen_object_free(&object);
+    return ok ? 0 : 1;
+}
+
+static int compile(const Flags *f, const char *path) {
+    bool ast = !strcmp(f->emit, "ast"), ir = !strcmp(f->emit, "ir");
+    CompileRequest request = {.path = path,
+                              .from_ir = f->from_ir,
+                              .defines = &f->defines,
+                              .strategy = f->strategy,
+                              .dump_before = f->before,
+                              .dump = stdout};
+    if (ir && f->after) request.last = f->after;
+    else request.dump_after = f->after;
+    Compilation c;
+    double began = now_seconds();
+    int rc = 0;
+    if (!compile_load(&request, &c) || (!ast && !compile_passes(&request, &c))) {
+        rc = compile_status(&c);
+    } else {
+        CodegenOptions o = {.mcpu = f->mcpu, .hash = hash_of(f, &c)};
+        if (f->stats) stats_print(c.unit, now_seconds() - began, stdout);
+        if (!f->check && !(f->stats && !f->output && !strcmp(f->emit, "obj")))
+            rc = !strcmp(f->emit, "obj") ? emit_object(f, &c, &o) : emit_text(f, &c, &o);
+        if (!rc && (f->depend || f->depfile) && f->output && !write_depfile(f, &c)) rc = 1;
+    }
+    compile_end(&c);
+    return rc;
+}
+
+int main(int argc, char **argv) {
+    Flags f = {0};
+    const Option options[] = {
+        {"-o", "FILE", "the object (or text) to write; - is standard output", OPTION_TEXT, &f.output},
+        {"--header", "FILE", "the object's C header", OPTION_TEXT, &f.header},
+        {"--strategy", "NAME", "lay the model out by this strategy (one rank)", OPTION_TEXT, &f.strategy},
+        {"-D", "AXIS=N", "override an axis", OPTION_DEFINE, &f.defines},
+        {"-mcpu", "NAME", "processor to compile for (native)", OPTION_TEXT, &f.mcpu},
+        {"--emit", "KIND", "ast, ir, plan, kernels, llvm, asm or obj (obj)", OPTION_TEXT, &f.emit},
+        {"--after", "PASS", "with --emit=ir: stop behind this pass; else print the IR behind it", OPTION_TEXT,
+         &f.after},
+        {"--before", "PASS", "print the IR in front of this pass", OPTION_TEXT, &f.before},
+        {"--from-ir", "FILE", "read IR text instead of a .tgf", OPTION_TEXT, &f.from_ir},
+        {"--check", NULL, "compile up to the kernels, write nothing", OPTION_FLAG, &f.check},
+        {"--stats", NULL, "print memory, work and every collective", OPTION_FLAG, &f.stats},
+        {"--passes", NULL, "list the passes", OPTION_FLAG, &f.passes},
+        {"-MD", NULL, "also write a depfile, FILE.d", OPTION_FLAG, &f.depend},
+        {"-MF", "FILE", "the depfile's name", OPTION_TEXT, &f.depfile},
+        {"--version", NULL, "print the version", OPTION_FLAG, &f.version},
+        {0},
+    };
+    const Command command = {"tgfc MODEL.tgf -o MODEL.o [--header MODEL.h] [options]",
+                             "Compiles a model and its strategy to an object file that a C program links.", options, 0,
+                             1};
+    const char *path = NULL;
+    int count;
+    bool done;
+    int rc = options_read(&command, argc, argv, &path, &count, &done);
+    if (rc || done) return rc;
+    if (f.version) return puts("tgfc " TGF_VERSION), 0;
+    if (f.passes) return passes_list(stdout), 0;
+    if (!f.emit) f.emit = "obj";
+    static const char *const kinds[] = {"ast", "ir", "plan", "kernels", "llvm", "asm", "obj"};
+    bool known = false;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) known |= !strcmp(f.emit, kinds[i]);
+    const char *wrong = NULL;
+    if (!known) wrong = "--emit is one of ast, ir, plan, kernels, llvm, asm, obj";
+    else if ((f.after && !pass_known(f.after)) || (f.before && !pass_known(f.before)))
+        wrong = "no such pass; --passes lists them";
+    else if (!path == !f.from_ir) wrong = path ? "give a .tgf or --from-ir, not both" : "no input file";
+    else if (f.from_ir && (!strcmp(f.emit, "ast") || f.strategy || f.defines.n))
+        wrong = "--from-ir takes no --emit=ast, --strategy or -D";
+    else if (!strcmp(f.emit, "obj") && !f.output && !f.check && !f.stats) wrong = "an object needs -o FILE";
+    else if (f.header && strcmp(f.emit, "obj")) wrong = "--header goes with --emit=obj";
+    else if ((f.depend || f.depfile) && !f.output) wrong = "-MD and -MF need -o FILE";
+    if (wrong) {
+        fprintf(stderr, "tgfc: %s; usage: %s\n", wrong, command.usage);
+        return 2;
+    }
+    return compile(&f, path);
+}
