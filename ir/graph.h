@@ -89,6 +89,7 @@ struct Unit {
     StrTable *strs;
     Diag *diag;
     Str name;  // the model's
+    Str passed; // the last pass it went through, or NULL: where --from-ir goes on
     Mesh mesh; // n == 0 until the strategy is applied: one rank
     Vec(Axis *) axes;
     Vec(Func *) funcs;

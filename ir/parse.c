@@ -387,6 +387,10 @@ static void unit(Parser *s) {
     if (!accept_word(s, "unit")) fail(s, "expected 'unit'");
     s->u->name = string(s);
     newline(s);
+    if (accept_word(s, "passed")) {
+        s->u->passed = word(s);
+        newline(s);
+    }
     while (accept_word(s, "mesh")) {
         mesh_line(s, &s->u->mesh);
         newline(s);

@@ -212,6 +212,7 @@ void unit_print(const Unit *u, FILE *out) {
     fputs("unit ", out);
     print_string(out, u->name ? u->name : "");
     fputc('\n', out);
+    if (u->passed) fprintf(out, "passed %s\n", u->passed);
     for (int i = 0; i < u->mesh.n; i++)
         fprintf(out, "mesh %s=%" PRId64 "\n", u->mesh.axis[i].name, u->mesh.axis[i].extent);
     for (int i = 0; i < u->axes.n; i++) {

@@ -99,7 +99,7 @@ static void verify_block(Verifier *v, const Block *b) {
 }
 
 bool unit_verify(Unit *u, const char *pass) {
-    Verifier v = {u, pass, strcmp(pass, "shard") != 0, NULL, true};
+    Verifier v = {u, pass, strcmp(pass, "shard") && !(u->passed && !strcmp(u->passed, "shard")), NULL, true};
     for (int i = 0; i < u->funcs.n && v.ok; i++) {
         const Func *f = u->funcs.at[i];
         v.visible = NEW_ARRAY(u->scratch, unsigned char, f->next_id);

@@ -95,12 +95,14 @@ bool passes_run(Unit *u, const PassOptions *options) {
     if (!label_resolve(u, options->first, 0, &first) || !label_resolve(u, options->last, PASS_COUNT - 1, &last) ||
         !label_resolve(u, options->dump_before, 0, &ignored) || !label_resolve(u, options->dump_after, 0, &ignored))
         return false;
+    if (!options->first && u->passed) first = pass_find(u->passed) + 1;
     if (options->keep_gradients) u->keep_gradients = true;
     int errors = diag_errors(u->diag);
     for (int i = first; i <= last; i++) {
         const PassInfo *p = &pass_table[i];
         if (options->dump && label_is(options->dump_before, p->label)) unit_print(u, options->dump);
         bool good = p->run(u);
+        u->passed = str_intern(u->strs, p->label);
         if (good && diag_errors(u->diag) == errors) good = unit_verify(u, p->label);
         arena_reset(u->scratch);
         if (!good && diag_errors(u->diag) == errors)

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 typedef struct PassOptions {
-    const char *first, *last;             // labels; NULL: from the beginning, to the end. Runs first..last inclusive
+    const char *first, *last;             // labels, inclusive; NULL: from behind what the unit has passed, to the end
     const char *dump_before, *dump_after; // labels, or NULL
     FILE *dump;
     bool check_text; // after each pass: print(parse(print(u))) == print(u)
