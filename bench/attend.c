@@ -135,7 +135,7 @@ int main(int argc, char **argv) {
     Irb b;
     irb_init(&b, &target, module);
     TilePlan plans[SHAPES][2], product;
-    size_t bytes = 0, work = 0;
+    size_t bytes = 1024 * 768 * 4, work = 0; // at least the product's operands
     for (int i = 0; i < SHAPES; i++) {
         TileAttendBack d =
             describe(shapes[i].batch, shapes[i].heads, shapes[i].sequence, shapes[i].columns, shapes[i].causal);

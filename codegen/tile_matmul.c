@@ -75,7 +75,11 @@ static int64_t even_block(int64_t extent, int64_t limit, int64_t unit) {
 
 static void choose_blocks(Emit *e, TileBlocking wish) {
     const CpuTarget *t = e->b->target;
+    // The wide tile is the faster one, unless it computes much beyond the last column.
+    TileShape narrow = tile_shape_narrow(t);
     e->shape = tile_shape_wide(t);
+    if (round_to(e->n, tile_columns(t, narrow)) * 33 / 32 < round_to(e->n, tile_columns(t, e->shape)))
+        e->shape = narrow;
     if (wish.mr) e->shape = (TileShape){wish.mr, wish.nv};
     int mr = e->shape.mr;
     e->nr = tile_columns(t, e->shape);
@@ -84,7 +88,8 @@ static void choose_blocks(Emit *e, TileBlocking wish) {
     // Half of the second-level cache holds the block of A.
     int64_t mc = wish.mc ? wish.mc : t->l2_bytes / 2 / F32 / e->kc;
     e->mc = even_block(e->m, mc / mr * mr, mr);
-    int64_t nc = wish.nc ? wish.nc : 3072;
+    // The block of B is used once for every panel of A: with few of those it had better still be near when it is read.
+    int64_t nc = wish.nc ? wish.nc : e->m <= 4 * mr ? t->l2_bytes / 4 / F32 / e->kc : 3072;
     e->nc = even_block(e->n, nc / e->nr * e->nr, e->nr);
 }
 

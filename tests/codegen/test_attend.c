@@ -70,8 +70,8 @@ static Case case_make(int i, uint32_t *seed) {
     int layout = random_int(seed, 0, 2);
     if (i == 6) f->keys = 0;
     if (i == 7) f->queries = 0;
-    if (i == 8) f->queries = f->keys = 520, layout = 1;
-    if (i == 9) f->queries = f->keys = 333, layout = 1;
+    if (i == 8) f->queries = f->keys = 300, layout = 1;
+    if (i == 9) f->queries = f->keys = 277, layout = 1;
     lay(&c, Q, layout, f->queries, f->q_columns, true);
     lay(&c, K, layout, f->keys, f->q_columns, false);
     lay(&c, V, layout, f->keys, f->v_columns, false);
@@ -94,54 +94,68 @@ static int64_t place(Case *c, int i, int64_t o, int64_t row, int64_t column) {
     return x->first + b * x->outer[0] + h * x->outer[1] + g * x->outer[2] + row * x->row + column * x->column;
 }
 
-static bool seen(Case *c, const uint8_t *mask, int64_t o, int64_t s, int64_t t) {
-    const TileAttend *f = &c->d.forward;
-    if (f->causal && c->scalars[1] + t > c->scalars[0] + s) return false;
-    return !f->masked || mask[place(c, MASK, o, s, t)];
+// Element (row, column) of each operand at one outer index.
+typedef struct View {
+    int64_t base, row, column;
+} View;
+static inline int64_t at(const View *v, int64_t row, int64_t column) {
+    return v->base + row * v->row + column * v->column;
 }
 
-// The same in doubles, into want[Y, LSE, DQ, DK, DV]; the latter two from zeros.
+static bool seen(const Case *c, const View *v, const uint8_t *mask, int64_t s, int64_t t) {
+    const TileAttend *f = &c->d.forward;
+    if (f->causal && c->scalars[1] + t > c->scalars[0] + s) return false;
+    return !f->masked || mask[at(&v[MASK], s, t)];
+}
+
+static double dot(const float *x, const View *v, int64_t row, const float *y, const View *w, int64_t other,
+                  int64_t columns) {
+    double sum = 0;
+    for (int64_t e = 0; e < columns; e++) sum += (double)x[at(v, row, e)] * y[at(w, other, e)];
+    return sum;
+}
+
+// One query: its row of y, lse and dq, and its part of dk and dv. p, dp: room for a number a key.
+static void reference_query(const Case *c, const View *v, int64_t s, float *const *x, const uint8_t *mask,
+                            double *const *want, double *p, double *dp) {
+    const TileAttend *f = &c->d.forward;
+    double high = -INFINITY, sum = 0, mean = 0;
+    for (int64_t t = 0; t < f->keys; t++) {
+        p[t] = seen(c, v, mask, s, t) ? f->scale * dot(x[Q], &v[Q], s, x[K], &v[K], t, f->q_columns) : -INFINITY;
+        if (p[t] > high) high = p[t];
+    }
+    for (int64_t t = 0; t < f->keys; t++) p[t] = p[t] == -INFINITY ? 0 : exp(p[t] - high), sum += p[t];
+    want[LSE][at(&v[LSE], s, 0)] = sum > 0 ? high + log(sum) : -INFINITY;
+    for (int64_t e = 0; e < f->v_columns; e++) want[Y][at(&v[Y], s, e)] = 0;
+    for (int64_t e = 0; e < f->q_columns; e++) want[DQ][at(&v[DQ], s, e)] = 0;
+    for (int64_t t = 0; t < f->keys; t++) {
+        p[t] = sum > 0 ? p[t] / sum : 0;
+        dp[t] = dot(x[DY], &v[DY], s, x[V], &v[V], t, f->v_columns);
+        mean += p[t] * dp[t];
+        for (int64_t e = 0; e < f->v_columns; e++) {
+            want[Y][at(&v[Y], s, e)] += p[t] * x[V][at(&v[V], t, e)];
+            want[DV][at(&v[DV], t, e)] += p[t] * x[DY][at(&v[DY], s, e)];
+        }
+    }
+    for (int64_t t = 0; t < f->keys; t++) {
+        double slope = p[t] * (dp[t] - mean) * f->scale;
+        for (int64_t e = 0; e < f->q_columns; e++) {
+            want[DQ][at(&v[DQ], s, e)] += slope * x[K][at(&v[K], t, e)];
+            want[DK][at(&v[DK], t, e)] += slope * x[Q][at(&v[Q], s, e)];
+        }
+    }
+}
+
+// The same as the kernels in doubles; want[DK] and want[DV] start at zero.
 static void reference(Case *c, float *const *x, const uint8_t *mask, double *const *want) {
     const TileAttend *f = &c->d.forward;
     double *p = calloc((size_t)f->keys + 1, sizeof *p), *dp = calloc((size_t)f->keys + 1, sizeof *dp);
-    for (int64_t o = 0; o < c->batch * c->heads * c->group; o++)
-        for (int64_t s = 0; s < f->queries; s++) {
-            double high = -INFINITY, sum = 0, dot = 0;
-            for (int64_t t = 0; t < f->keys; t++) {
-                p[t] = -INFINITY;
-                if (!seen(c, mask, o, s, t)) continue;
-                p[t] = 0;
-                for (int64_t e = 0; e < f->q_columns; e++)
-                    p[t] += (double)x[Q][place(c, Q, o, s, e)] * x[K][place(c, K, o, t, e)];
-                p[t] *= f->scale;
-                if (p[t] > high) high = p[t];
-            }
-            for (int64_t t = 0; t < f->keys; t++) p[t] = p[t] == -INFINITY ? 0 : exp(p[t] - high), sum += p[t];
-            want[LSE][place(c, LSE, o, s, 0)] = sum > 0 ? high + log(sum) : -INFINITY;
-            for (int64_t t = 0; t < f->keys; t++) p[t] = sum > 0 ? p[t] / sum : 0;
-            for (int64_t e = 0; e < f->v_columns; e++) {
-                double y = 0;
-                for (int64_t t = 0; t < f->keys; t++) y += p[t] * x[V][place(c, V, o, t, e)];
-                want[Y][place(c, Y, o, s, e)] = y;
-            }
-            for (int64_t t = 0; t < f->keys; t++) {
-                dp[t] = 0;
-                for (int64_t e = 0; e < f->v_columns; e++) {
-                    double dy = x[DY][place(c, DY, o, s, e)];
-                    dp[t] += dy * x[V][place(c, V, o, t, e)];
-                    want[DV][place(c, DV, o, t, e)] += p[t] * dy;
-                }
-                dot += p[t] * dp[t];
-            }
-            for (int64_t e = 0; e < f->q_columns; e++) want[DQ][place(c, DQ, o, s, e)] = 0;
-            for (int64_t t = 0; t < f->keys; t++) {
-                double slope = p[t] * (dp[t] - dot) * f->scale;
-                for (int64_t e = 0; e < f->q_columns; e++) {
-                    want[DQ][place(c, DQ, o, s, e)] += slope * x[K][place(c, K, o, t, e)];
-                    want[DK][place(c, DK, o, t, e)] += slope * x[Q][place(c, Q, o, s, e)];
-                }
-            }
-        }
+    for (int64_t o = 0; o < c->batch * c->heads * c->group; o++) {
+        View v[OPERANDS];
+        for (int i = 0; i < OPERANDS; i++)
+            v[i] = (View){place(c, i, o, 0, 0), case_rows(c, i)->row, case_rows(c, i)->column};
+        for (int64_t s = 0; s < f->queries; s++) reference_query(c, v, s, x, mask, want, p, dp);
+    }
     free(p);
     free(dp);
 }

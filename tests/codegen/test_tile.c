@@ -261,8 +261,8 @@ static void test_refusals(const CpuTarget *target) {
 }
 
 int main(int argc, char **argv) {
-    int products = argc > 1 ? atoi(argv[1]) : 48;
-    int attends = argc > 2 ? atoi(argv[2]) : 24;
+    int products = argc > 1 ? atoi(argv[1]) : 32;
+    int attends = argc > 2 ? atoi(argv[2]) : 14;
     static const char *const names[] = {"native", "x86-64-v3", "x86-64"};
     for (int i = 0; i < 3; i++) {
         CpuTarget target;
