@@ -17,7 +17,7 @@ struct Recipe {
                               // decays to steps
     double beta1, beta2, eps; // adamw
     double momentum;          // sgd
-    double decay;             // decoupled weight decay; applies to parameters with two or more axes beside repeat axes
+    double decay;             // decoupled weight decay, of parameters stored in two or more dimensions (docs/passes.md, optimizer)
     int nno_decay;
     Str *no_decay; // parameters (full names) that never decay
     double clip;   // largest global gradient norm; 0: no clipping

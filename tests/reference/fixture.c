@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fixture.h"
+#include "frontend/frontend.h"
+#include "runtime/safetensors.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const FixtureModel fixture_models[FIXTURE_MODELS] = {
+    {"gpt2", "examples/gpt2.tgf", {"tp", "dp", "dp_tp"}, true},
+    {"llama", "examples/llama.tgf", {"tp", "dp", "dp_tp"}, false},
+    {"bert", "examples/bert.tgf", {"tp", "dp_tp"}, false},
+};
+
+struct Fixture {
+    Arena *arena;
+    Safetensors *file;
+    const char *path;
+    int ntensors;
+    bool *seen;
+    const double **values; // made at the first use
+    double *largest;
+};
+
+// Elements of a tensor, from its shape.
+static int64_t tensor_count(const Tensor *t) {
+    int64_t n = 1;
+    for (int i = 0; i < t->rank; i++) n *= t->shape[i];
+    return n;
+}
+
+static int tensor_number(const Fixture *f, const char *name) {
+    for (int i = 0; i < f->ntensors; i++)
+        if (!strcmp(safetensors_at(f->file, i)->name, name)) return i;
+    printf("%s: no tensor '%s'\n", f->path, name);
+    return -1;
+}
+
+static void read_tensor(Fixture *f, int number) {
+    const Tensor *t = safetensors_at(f->file, number);
+    double *values = NEW_ARRAY(f->arena, double, tensor_count(t));
+    for (int64_t i = 0; i < tensor_count(t); i++) {
+        union {
+            float f32;
+            int32_t i32;
+        } word;
+        memcpy(&word, t->data + 4 * i, 4);
+        values[i] = t->dtype == TENSOR_F32 ? (double)word.f32 : word.i32;
+        double magnitude = values[i] < 0 ? -values[i] : values[i];
+        if (magnitude > f->largest[number]) f->largest[number] = magnitude;
+    }
+    f->values[number] = values;
+}
+
+Fixture *fixture_open(Arena *a, const char *name) {
+    Fixture *f = NEW(a, Fixture);
+    f->arena = a;
+    f->path = arena_printf(a, "tests/reference/%s.safetensors", name);
+    Status s = safetensors_open(f->path, &f->file);
+    if (status_failed(&s)) {
+        printf("%s\n", s.message);
+        return NULL;
+    }
+    f->ntensors = safetensors_count(f->file);
+    f->seen = NEW_ARRAY(a, bool, f->ntensors);
+    f->values = NEW_ARRAY(a, const double *, f->ntensors);
+    f->largest = NEW_ARRAY(a, double, f->ntensors);
+    for (int i = 0; i < f->ntensors; i++) {
+        const Tensor *t = safetensors_at(f->file, i);
+        if (t->dtype != TENSOR_F32 && t->dtype != TENSOR_I32) {
+            printf("%s: '%s' is neither f32 nor i32\n", f->path, t->name);
+            fixture_close(f);
+            return NULL;
+        }
+        read_tensor(f, i);
+    }
+    return f;
+}
+
+void fixture_close(Fixture *f) {
+    if (f) safetensors_close(f->file);
+}
+
+const double *fixture_values(Fixture *f, const char *name, int64_t *out_count) {
+    int number = tensor_number(f, name);
+    if (number < 0) return NULL;
+    f->seen[number] = true;
+    *out_count = tensor_count(safetensors_at(f->file, number));
+    return f->values[number];
+}
+
+bool fixture_all_seen(const Fixture *f, const char *prefix) {
+    bool all = true;
+    for (int i = 0; i < f->ntensors; i++) {
+        const char *name = safetensors_at(f->file, i)->name;
+        if (f->seen[i] || strncmp(name, prefix, strlen(prefix))) continue;
+        printf("%s: no parameter is stored as '%s'\n", f->path, name);
+        all = false;
+    }
+    return all;
+}
+
+// ---- parameters -----------------------------------------------------------------------------------------------------
+// How the places of a parameter lie in stored tensors.
+typedef struct Layout {
+    int rank;
+    int64_t shape[RANK_MAX];  // of each stored tensor
+    int64_t stride[RANK_MAX]; // in it, by dimension of the parameter; 0 for an axis in {}
+    bool stacked[RANK_MAX];   // the axis stands in {}
+} Layout;
+
+static int dim_named(const Type *t, const char *name, size_t length) {
+    for (int i = 0; i < t->rank; i++)
+        if (strlen(t->dim[i].axis->name) == length && !strncmp(t->dim[i].axis->name, name, length)) return i;
+    return -1;
+}
+
+// Reads "NAME [a, b*c]" against the type: every axis stands in the name or in the brackets, once.
+static bool layout_read(Str storage, const Type *t, Layout *out) {
+    const char *open = strchr(storage, '[');
+    if (!open) return false;
+    bool used[RANK_MAX] = {0};
+    for (const char *p = storage; p < open; p++) {
+        if (*p != '{') continue;
+        int d = dim_named(t, p + 1, strcspn(p + 1, "}"));
+        if (d < 0 || used[d]) return false;
+        used[d] = out->stacked[d] = true;
+    }
+    int order[RANK_MAX], n = 0, group[RANK_MAX];
+    for (const char *p = open + 1; *p != ']';) {
+        size_t length = strcspn(p, "*, ]");
+        int d = dim_named(t, p, length);
+        if (d < 0 || used[d]) return false;
+        used[d] = true;
+        group[n] = out->rank;
+        order[n++] = d;
+        p += length;
+        if (*p == ']') out->rank++;
+        else if (*p++ == ',') out->rank++;
+        while (*p == ' ') p++;
+    }
+    for (int i = 0; i < t->rank; i++)
+        if (!used[i]) return false;
+    for (int i = 0; i < out->rank; i++) out->shape[i] = 1;
+    int64_t stride = 1;
+    for (int i = n - 1; i >= 0; i--) {
+        int64_t extent = t->dim[order[i]].axis->extent;
+        out->stride[order[i]] = stride;
+        stride *= extent;
+        out->shape[group[i]] *= extent;
+    }
+    return true;
+}
+
+// PREFIX and the storage's name, each {axis} replaced by its index.
+static const char *stored_name(const Fixture *f, const char *prefix, Str storage, const Type *t, const int64_t *at) {
+    char name[TENSOR_NAME];
+    size_t n = (size_t)snprintf(name, sizeof name, "%s", prefix);
+    for (const char *p = storage; *p && *p != ' ' && n + 24 < sizeof name;) {
+        if (*p != '{') {
+            name[n++] = *p++;
+            continue;
+        }
+        size_t length = strcspn(p + 1, "}");
+        n += (size_t)snprintf(name + n, 24, "%lld", (long long)at[dim_named(t, p + 1, length)]);
+        p += length + 2;
+    }
+    name[n] = 0;
+    return arena_dup(f->arena, name, n + 1);
+}
+
+static int find_stored(const Fixture *f, const char *name, const Layout *layout) {
+    int number = tensor_number(f, name);
+    if (number < 0) return -1;
+    const Tensor *t = safetensors_at(f->file, number);
+    f->seen[number] = true;
+    if (t->rank == layout->rank && !memcmp(t->shape, layout->shape, sizeof *t->shape * (size_t)t->rank)) return number;
+    printf("%s: '%s' has another shape than the program stores\n", f->path, name);
+    return -1;
+}
+
+const FixtureElement *fixture_elements(Fixture *f, const char *prefix, Str storage, const Type *type) {
+    Layout layout = {0};
+    if (!storage || !layout_read(storage, type, &layout)) {
+        printf("%s: the storage '%s' does not fit its parameter\n", f->path, storage ? storage : "");
+        return NULL;
+    }
+    int64_t count, at[RANK_MAX] = {0};
+    if (!type_elements(type, &count)) return NULL;
+    FixtureElement *out = NEW_ARRAY(f->arena, FixtureElement, count);
+    int number = -1;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t rest = i, offset = 0;
+        bool moved = number < 0;
+        for (int d = type->rank - 1; d >= 0; d--) {
+            int64_t extent = type->dim[d].axis->extent, index = rest % extent;
+            moved |= layout.stacked[d] && index != at[d];
+            at[d] = index;
+            offset += index * layout.stride[d];
+            rest /= extent;
+        }
+        if (moved) number = find_stored(f, stored_name(f, prefix, storage, type, at), &layout);
+        if (number < 0) return NULL;
+        out[i] = (FixtureElement){f->values[number][offset], f->largest[number]};
+    }
+    return out;
+}
+
+// ---- the program ----------------------------------------------------------------------------------------------------
+Unit *fixture_unit(Fixture *f, const FixtureModel *model, const char *strategy, Arena *a) {
+    static const char *const sizes[][2] = {// axis, key of the metadata
+                                           {"layer", "layer"},   {"head", "head"},   {"dim", "dim"},
+                                           {"kvhead", "kvhead"}, {"seq", "seq"},     {"hidden", "hidden"},
+                                           {"vocab", "vocab"},   {"batch", "batch"}, {"segment", "types"}};
+    FrontendDefine defines[sizeof sizes / sizeof *sizes];
+    int ndefines = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const char *value = safetensors_meta(f->file, sizes[i][1]);
+        if (value) defines[ndefines++] = (FrontendDefine){sizes[i][0], strtoll(value, NULL, 10)};
+    }
+    StrTable *strs = strtable_new(a);
+    FrontendOptions options = {.path = model->path,
+                               .strategy = strategy,
+                               .defines = defines,
+                               .ndefines = ndefines,
+                               .arena = a,
+                               .scratch = arena_new(),
+                               .strs = strs,
+                               .diag = diag_new(a, stdout, false)};
+    FrontendResult result;
+    if (!frontend_load(&options, &result)) return NULL;
+    Recipe *r = NEW(a, Recipe);
+    *r = *result.unit->recipe;
+    r->optimizer = OPTIMIZER_ADAMW;
+    r->schedule = SCHEDULE_CONSTANT;
+    r->lr = 1e-3;
+    r->warmup = r->steps = 0;
+    r->beta1 = 0.9;
+    r->beta2 = 0.95;
+    r->eps = 1e-8;
+    r->decay = 0.1;
+    r->clip = 1;
+    result.unit->recipe = r;
+    result.unit->keep_gradients = true;
+    return result.unit;
+}
