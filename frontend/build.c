@@ -52,8 +52,7 @@ static void drop_unused(Build *s, Func *func) {
     }
 }
 
-static void build_predict(Build *s, Func *eval) {
-    (void)eval;
+static void build_predict(Build *s) {
     Func *predict = unit_add_func(s->u, "predict");
     Frame frame = run_model(s, predict, false);
     Val logits = find_named(s, &frame, "logits");
@@ -76,6 +75,6 @@ void build_functions(Front *f) {
     Frame frame = run_model(&s, eval, false);
     output_loss(&s, &frame);
     if (diag_errors(f->diag) > before) return;
-    if (find_named(&s, &frame, "logits").kind == VAL_TENSOR) build_predict(&s, eval);
+    if (find_named(&s, &frame, "logits").kind == VAL_TENSOR) build_predict(&s);
     if (diag_errors(f->diag) == before) build_init(&s, init);
 }

@@ -54,9 +54,8 @@ typedef struct ParamInfo {
     Str name, storage; // of the node: s, s2
     Str file_name;     // storage without the bracket: unique
     Type type;         // with the axes of repeats
-    const Expr *init;
-    int law;     // -1: the number a; else random's law: 0 uniform on [a, b), 1 normal with standard deviation a
-    double a, b; // of the law
+    int law;           // -1: the number a; else random's law: 0 uniform on [a, b), 1 normal with standard deviation a
+    double a, b;       // of the law
     Loc loc;
     int made_in; // the last function that has it
 } ParamInfo;

@@ -138,7 +138,7 @@ static Value *stacked_here(Build *s, Loop *loop, Value *v) {
 
 void run_param(Build *s, Frame *frame, const Stmt *stmt) {
     const Name name = stmt->param.name;
-    ParamInfo p = {.type = type_scalar(DT_F32), .loc = name.loc, .init = stmt->param.init};
+    ParamInfo p = {.type = type_scalar(DT_F32), .loc = name.loc};
     bool ok = push_loops(s, s->loop, &p.type, stmt->loc);
     for (int i = 0; i < stmt->param.shape.n; i++) {
         const Name axis = stmt->param.shape.at[i];

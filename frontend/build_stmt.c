@@ -140,7 +140,7 @@ static Value *carry_end(Build *s, Frame *inner, const Carry *c) {
     return NULL;
 }
 
-static bool find_carries(Build *s, Frame *frame, const Stmt *stmt, Frame *inner, Carries *out) {
+static bool find_carries(Build *s, Frame *frame, const Stmt *stmt, Carries *out) {
     Names assigned = {0};
     assigned_in(s, &stmt->repeat.body, &assigned);
     for (int i = 0; i < assigned.n; i++) {
@@ -156,7 +156,6 @@ static bool find_carries(Build *s, Frame *frame, const Stmt *stmt, Frame *inner,
                    "this repeat carries nothing: assign a variable in it that has a value before it");
         return false;
     }
-    (void)inner;
     return true;
 }
 
@@ -225,7 +224,7 @@ static void run_repeat(Build *s, Frame *frame, const Stmt *stmt) {
         axis = NULL;
     }
     Node *n = NULL;
-    if (axis && find_carries(s, frame, stmt, &inner, &carries)) {
+    if (axis && find_carries(s, frame, stmt, &carries)) {
         Type counter = type_scalar(DT_I32);
         loop.body = block_new(s->func, NULL);
         block_add_param(loop.body, &counter, str_intern(s->f->strs, "i"));

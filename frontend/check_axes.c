@@ -66,6 +66,9 @@ static void declare(Front *f, const AxisDecl *a) {
     const FrontendDefine *define = find_define(f, a->name.str);
     int64_t extent = 1;
     if (unit_axis(f->unit, a->name.str)) return; // declared twice: was reported
+    DType dtype;
+    if (dtype_parse(a->name.str, &dtype) || !strcmp(a->name.str, "training"))
+        diag_error(f->diag, a->name.loc, "'%s' has a fixed meaning and cannot be a name", a->name.str);
     if (is_batch && batch_entry(f)) {
         diag_error(f->diag, a->name.loc, "batch is an axis here and set by 'train' too: keep one");
         diag_note(f->diag, batch_entry(f)->head.loc, "set here");

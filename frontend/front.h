@@ -26,7 +26,6 @@ struct Front {
     Recipe *recipe;        // NULL: none declared
     Strategies strategies; // as many as declared
     bool in_batch;         // batch is being evaluated
-    int phase;             // marks of searches over blocks
 };
 
 bool load_program(Front *f);
