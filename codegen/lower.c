@@ -328,20 +328,24 @@ bool lower_fused(const Unit *u, const FuncStorage *places, const Node *n, Arena 
     return true;
 }
 
-bool lower_copy(const Unit *u, const FuncStorage *places, const Value *from, const Value *to, Arena *arena,
-                const char *name, Lowered *out) {
-    const Node *at = to->def ? to->def : to->block->owner;
-    Lower l = lower_start(u, places, at, arena, out);
-    const Type *t = &to->type;
+static KIndex strided(Lower *l, const Type *t, const int64_t *stride) {
+    KIndex sum = {0};
+    for (int d = 0; d < t->rank; d++) {
+        KIndex c = lower_coordinate(l, t->dim[d].axis);
+        kindex_add(l->k, &sum, &c, stride[d]);
+    }
+    return lower_finish(l, &sum);
+}
+
+Kernel *lower_copy(const Unit *u, const Type *t, const int64_t *to, const int64_t *from, Arena *arena) {
+    Lowered out;
+    Lower l = {.unit = u, .arena = arena, .out = &out};
     for (int d = 0; d < t->rank; d++) lower_add_axis(&l, &t->dim[d]);
     do {
-        l.k = kernel_new(arena, name);
-        memset(out, 0, sizeof *out);
-        out->kernel = l.k;
+        l.k = kernel_new(arena, "");
         l.again = false;
         lower_group_loops(&l);
-        int written = lower_buf(&l, to, true), read = lower_buf(&l, from, false);
-        if (l.failed) return false;
+        int written = kernel_buf(l.k, t->dtype, true), read = kernel_buf(l.k, t->dtype, false);
         KBody *into = &l.k->body;
         for (int g = 0; g < l.ngroups; g++) {
             l.group[g].var = kernel_var(l.k);
@@ -350,11 +354,10 @@ bool lower_copy(const Unit *u, const FuncStorage *places, const Value *from, con
                                                        : KLOOP_SERIAL;
             into = &kbody_loop(l.k, into, kind, l.group[g].var, l.group[g].extent)->body;
         }
-        KIndex c[RANK_MAX];
-        for (int d = 0; d < t->rank; d++) c[d] = lower_coordinate(&l, t->dim[d].axis);
-        kbody_store(l.k, into, written, lower_address(&l, to, c), kb_load(l.k, read, lower_address(&l, from, c)));
+        KIndex a = strided(&l, t, to), b = strided(&l, t, from);
+        kbody_store(l.k, into, written, a, kb_load(l.k, read, b));
     } while (l.again);
-    return true;
+    return l.k;
 }
 
 bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,

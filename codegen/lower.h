@@ -33,6 +33,5 @@ bool lower_fused(const Unit *u, const FuncStorage *places, const Node *n, Arena 
 // scatter: a task owns some trailing places of every row and goes through the ids in order.
 bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
                    Lowered *out_lowered);
-// Copies the elements of a value between two places of different layout.
-bool lower_copy(const Unit *u, const FuncStorage *places, const Value *from, const Value *to, Arena *arena,
-                const char *name, Lowered *out_lowered);
+// Copies the elements of a value from buffer 1 to buffer 0, where they have other strides.
+Kernel *lower_copy(const Unit *u, const Type *t, const int64_t *to, const int64_t *from, Arena *arena);

@@ -37,8 +37,7 @@ static int factors_of(const Lower *l, const Axis *axis, const Axis *from, int64_
 static void find_cuts(Lower *l, LoopAxis *a) {
     a->ncuts = 1;
     a->cut[0] = 0;
-    const Node *single = l->node;
-    for (const Node *n = l->body ? l->body->first : single; n; n = l->body ? n->next : NULL) {
+    for (const Node *n = l->body ? l->body->first : l->node; n; n = l->body ? n->next : NULL) {
         if ((n->op != OP_concat && n->op != OP_place) || n->attr.to.at[0] != a->axis) continue;
         int64_t at = n->op == OP_place ? n->attr.i : 0;
         int count = n->op == OP_place ? 2 : n->nargs + 1;

@@ -6,16 +6,17 @@
 #include <math.h>
 #include <string.h>
 
+// clang-format off
 KExpr *lower_map(Kernel *k, const Node *n, KExpr *a, KExpr *b, KExpr *c) {
     DType dtype = n->results[0]->type.dtype;
     (void)b, (void)c, (void)dtype;
     switch (n->op) {
-#define MAP(name, nargs, domain, pending, traits, flops, equation, gradient, body)                                     \
-    case OP_##name: return body;                                                                                       \
-        #include "ir/ops.def"
+#define MAP(name, nargs, domain, pending, traits, flops, equation, gradient, body) case OP_##name: return body;
+#include "ir/ops.def"
     default: return NULL;
     }
 }
+// clang-format on
 
 // ---- coordinates
 

@@ -88,14 +88,24 @@ static const char *stem_of(const Planner *p, const Node *n) {
 
 // ---- copies
 
-static bool is_dense(const Planner *p, const Value *v) {
-    int64_t stride = 1;
-    for (int d = v->type.rank - 1; d >= 0; d--) {
-        int64_t extent = dim_local(&v->type.dim[d], &p->unit->mesh);
-        if (extent > 1 && place_of(p, v)->dim_stride[d] != stride) return false;
-        stride *= extent;
-    }
+static bool has_strides(const Planner *p, const Type *t, const int64_t *stride, const int64_t *want) {
+    for (int d = 0; d < t->rank; d++)
+        if (dim_local(&t->dim[d], &p->unit->mesh) > 1 && stride[d] != want[d]) return false;
     return true;
+}
+
+static void dense_strides(const Planner *p, const Type *t, int64_t *out) {
+    int64_t stride = 1;
+    for (int d = t->rank - 1; d >= 0; d--) {
+        out[d] = stride;
+        stride *= dim_local(&t->dim[d], &p->unit->mesh);
+    }
+}
+
+static bool is_dense(const Planner *p, const Value *v) {
+    int64_t want[RANK_MAX];
+    dense_strides(p, &v->type, want);
+    return has_strides(p, &v->type, place_of(p, v)->dim_stride, want);
 }
 
 static bool same_address(const Place *a, const Place *b) {
@@ -103,36 +113,33 @@ static bool same_address(const Place *a, const Place *b) {
 }
 
 static bool same_layout(const Planner *p, const Value *a, const Value *b) {
-    for (int d = 0; d < a->type.rank; d++)
-        if (dim_local(&a->type.dim[d], &p->unit->mesh) > 1 &&
-            place_of(p, a)->dim_stride[d] != place_of(p, b)->dim_stride[d])
-            return false;
-    return true;
+    return has_strides(p, &a->type, place_of(p, a)->dim_stride, place_of(p, b)->dim_stride);
 }
 
-static void copy_bytes(Planner *p, const Node *n, const Value *v, PlanArg to, PlanArg from) {
-    if (!memcmp(&to, &from, sizeof to)) return;
-    PlanInstr *in = instr_add(p, INSTR_COPY, n, v);
+// Copies a value of type t; nothing when it already lies there.
+static void copy(Planner *p, const Node *n, const Value *v, PlanArg to, const int64_t *to_stride, PlanArg from,
+                 const int64_t *from_stride) {
+    const Type *t = &v->type;
+    int64_t dense[RANK_MAX];
+    dense_strides(p, t, dense);
+    bool alike = has_strides(p, t, to_stride, from_stride);
+    if (alike && !memcmp(&to, &from, sizeof to)) return;
+    bool is_bytes = alike && has_strides(p, t, to_stride, dense);
+    int job = 0;
+    if (!is_bytes)
+        job = jobs_add_nest(p->jobs, lower_copy(p->unit, t, to_stride, from_stride, p->arena), "copy", 0,
+                            2 * (double)local_bytes(p, t));
+    PlanInstr *in = instr_add(p, is_bytes ? INSTR_COPY : INSTR_KERNEL, n, v);
     in->args = NEW_ARRAY(p->arena, PlanArg, 2);
     in->args[0] = to;
     in->args[1] = from;
-    in->bytes = local_bytes(p, &v->type);
+    if (is_bytes) in->bytes = local_bytes(p, t);
+    else in->kernel = job, in->nargs = 2;
 }
 
 static void copy_value(Planner *p, const Node *n, const Value *to, const Value *from) {
-    bool alike = same_layout(p, to, from);
-    if (alike && same_address(place_of(p, to), place_of(p, from))) return;
-    if (alike && is_dense(p, to)) {
-        copy_bytes(p, n, from, arg_of(place_of(p, to)), arg_of(place_of(p, from)));
-        return;
-    }
-    Lowered l;
-    if (!lower_copy(p->unit, p->places, from, to, p->arena, "", &l)) {
-        p->failed = true;
-        return;
-    }
-    int job = jobs_add_nest(p->jobs, l.kernel, "copy", 0, 2 * (double)local_bytes(p, &from->type));
-    call(p, n, job, l.bufs.at, l.bufs.n, NULL, 0);
+    const Place *a = place_of(p, to), *b = place_of(p, from);
+    copy(p, n, from, arg_of(a), a->dim_stride, arg_of(b), b->dim_stride);
 }
 
 // Copies that happen at once: one whose target is another's source comes after that one.
@@ -194,23 +201,22 @@ static void plan_repeat(Planner *p, const Node *n) {
         if (!place_of(p, inner)->placed) continue;
         if (i < carries + stacked)
             at.stride[p->depth - 1] = place_of(p, outer)->dim_stride[0] * dtype_bytes(outer->type.dtype);
-        copy_bytes(p, n, inner, own, at);
+        const int64_t *stride = place_of(p, outer)->dim_stride + (i < carries + stacked);
+        copy(p, n, inner, own, place_of(p, inner)->dim_stride, at, stride);
     }
     plan_block(p, body);
-    for (int i = carries; i < yield->nargs; i++) { // stacked results
-        const Value *inner = yield->args[i], *outer = n->results[i];
-        if (!place_of(p, outer)->placed) continue;
-        PlanArg to = arg_of(place_of(p, outer)), from = arg_of(place_of(p, inner));
-        to.stride[p->depth - 1] = place_of(p, outer)->dim_stride[0] * dtype_bytes(outer->type.dtype);
-        if (!memcmp(&to, &from, sizeof to)) continue;
-        if (!is_dense(p, inner)) fail(p, yield, "a stacked value is not dense");
-        copy_bytes(p, yield, inner, to, from);
-    }
     count = 0;
     for (int i = 0; i < carries; i++)
         if (needs_move(p, body->params[1 + i], yield->args[i]))
             moves[count++] = (Move){body->params[1 + i], yield->args[i]};
     move_all(p, yield, moves, count);
+    for (int i = carries; i < yield->nargs; i++) { // stacked results
+        const Value *inner = yield->args[i], *outer = n->results[i];
+        if (!place_of(p, outer)->placed) continue;
+        PlanArg to = arg_of(place_of(p, outer)), from = arg_of(place_of(p, inner));
+        to.stride[p->depth - 1] = place_of(p, outer)->dim_stride[0] * dtype_bytes(outer->type.dtype);
+        copy(p, yield, inner, to, place_of(p, outer)->dim_stride + 1, from, place_of(p, inner)->dim_stride);
+    }
     p->depth--;
     int end = p->instrs.n;
     instr_add(p, INSTR_END, n, NULL);
@@ -230,7 +236,16 @@ static void plan_comm(Planner *p, const Node *n) {
         copy_value(p, n, y, x);
         return;
     }
-    if (!is_dense(p, x) || !is_dense(p, y)) {
+    bool gathers = n->op == OP_all_gather;
+    int64_t want[RANK_MAX];
+    dense_strides(p, &y->type, want);
+    int at = n->op == OP_all_reduce ? -1 : type_find(&x->type, n->attr.axes.at[0]);
+    // What is gathered has each rank's padding between the parts: only the axis's own places are ever looked at.
+    for (int d = at - 1; gathers && d >= 0; d--) {
+        int64_t places = d + 1 == at ? ways * dim_local(&x->type.dim[at], mesh) : dim_local(&y->type.dim[d + 1], mesh);
+        want[d] = want[d + 1] * places;
+    }
+    if (!is_dense(p, x) || !has_strides(p, &y->type, place_of(p, y)->dim_stride, want)) {
         fail(p, n, "a collective needs dense values");
         return;
     }
@@ -252,18 +267,15 @@ static void plan_comm(Planner *p, const Node *n) {
         p->failed = true;
         return;
     }
-    int at = type_find(&x->type, n->attr.axes.at[0]);
     for (int d = 0; d < x->type.rank; d++) {
         int64_t extent = dim_local(&x->type.dim[d], mesh);
         *(d < at ? &in->outer : d == at ? &in->middle : &in->inner) *= extent;
     }
-    in->comm = n->op == OP_all_gather ? COMM_ALL_GATHER : COMM_REDUCE_SCATTER;
-    int64_t whole = dim_local(n->op == OP_all_gather ? &y->type.dim[at] : &x->type.dim[at], mesh);
-    int64_t part = dim_local(n->op == OP_all_gather ? &x->type.dim[at] : &y->type.dim[at], mesh);
-    if (whole != part * ways) {
+    in->comm = gathers ? COMM_ALL_GATHER : COMM_REDUCE_SCATTER;
+    if (!gathers && dim_padded(&y->type.dim[at], mesh)) {
         diag_error(p->unit->diag, n->loc,
-                   "'%s' (%lld places) is gathered over %lld ranks that do not divide it: not yet supported",
-                   n->attr.axes.at[0]->name, (long long)n->attr.axes.at[0]->extent, (long long)ways);
+                   "'%s' (%lld places) is scattered over ranks that do not divide it: not yet supported",
+                   n->attr.axes.at[0]->name, (long long)n->attr.axes.at[0]->extent);
         p->failed = true;
     }
 }
@@ -361,8 +373,10 @@ static void plan_node(Planner *p, const Node *n) {
         const Storage *s = p->unit->storage;
         for (int i = 0; i < s->nleaves; i++)
             if (s->leaves[i].kind == LEAF_OUTPUT && s->leaves[i].name == n->attr.s) {
-                if (!is_dense(p, n->args[0])) fail(p, n, "an output is not dense");
-                copy_bytes(p, n, n->args[0], (PlanArg){.offset = s->leaves[i].offset}, arg_of(place_of(p, n->args[0])));
+                int64_t dense[RANK_MAX];
+                const Place *from = place_of(p, n->args[0]);
+                dense_strides(p, &n->args[0]->type, dense);
+                copy(p, n, n->args[0], (PlanArg){.offset = s->leaves[i].offset}, dense, arg_of(from), from->dim_stride);
                 return;
             }
         fail(p, n, "an output without a place");

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compiled code against the reference, op by op: each case, with its gradients, goes through all passes to kernels that
+// run in this process, on one rank and on meshes, and is compared with the interpreter's doubles.
+//   test_ops_compiled [CASE [what to print: ir kernels plan llvm asm]]
+#include "codegen/codegen.h"
+#include "ir/strategy.h"
+#include "ir/text.h"
+#include "passes/pass.h"
+#include "runtime/bind.h"
+#include "tests/ops/cases.h"
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures, done, refused;
+static const char *only, *show;
+static const double TOLERANCE = 3e-5; // of the largest element, in f32
+
+typedef struct Reference {
+    const OpCase *k;
+    Arena *arena;
+    Vec(const char *) names;
+    Vec(double *) values;
+    Vec(int64_t) counts;
+    int naxes;
+} Reference;
+
+static void fail(const OpCase *k, const char *layout, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void fail(const OpCase *k, const char *layout, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    printf("FAIL: %s, %s: ", k->name, layout);
+    vprintf(format, args);
+    printf("\n");
+    va_end(args);
+    failures++;
+}
+
+static bool has_gradient(const OpCase *k) { return !(k->flags & CASE_NO_GRADIENT); }
+
+static bool passes_to(CaseCtx *c, const OpCase *k, const char *last) {
+    PassOptions options = {.first = has_gradient(k) ? "autodiff" : "shard", .last = last, .check_text = true};
+    options.keep_gradients = true;
+    return passes_run(c->unit, &options);
+}
+
+static bool reference_make(Reference *r) {
+    CaseCtx *c = case_open(r->k);
+    bool ok = !has_gradient(r->k) || passes_to(c, r->k, "autodiff");
+    Eval *e = ok ? eval_new(c->unit, c->arena) : NULL;
+    ok = ok && case_set(c, e) && eval_run(e, "train");
+    if (!ok) fail(r->k, "reference", "%s", case_said(c));
+    r->naxes = c->unit->axes.n;
+    for (const Node *n = unit_func(c->unit, "train")->top->first; ok && n; n = n->next) {
+        if (n->op != OP_output) continue;
+        int64_t count;
+        type_elements(&n->args[0]->type, &count);
+        double *values = NEW_ARRAY(r->arena, double, count);
+        eval_get(e, n->attr.s, values, count);
+        vec_push(r->arena, &r->names, arena_dup(r->arena, n->attr.s, strlen(n->attr.s) + 1));
+        vec_push(r->arena, &r->values, values);
+        vec_push(r->arena, &r->counts, count);
+    }
+    case_close(c);
+    return ok;
+}
+
+static void put(void *at, PlanDType t, int64_t i, double x) {
+    if (t == PLAN_F32) ((float *)at)[i] = (float)x;
+    else if (t == PLAN_I32) ((int32_t *)at)[i] = (int32_t)x;
+    else ((uint8_t *)at)[i] = x != 0;
+}
+static double get(const void *at, PlanDType t, int64_t i) {
+    return t == PLAN_F32 ? (double)((const float *)at)[i]
+           : t == PLAN_I32 ? (double)((const int32_t *)at)[i]
+                           : (double)((const uint8_t *)at)[i];
+}
+
+static Status set_leaves(CaseCtx *c, Program *p) {
+    const Plan *plan = program_plan(p);
+    for (int i = 0; i < c->leaves.n; i++) {
+        const CaseLeaf *l = &c->leaves.at[i];
+        int at = plan_leaf(plan, l->param ? PLAN_PARAM : PLAN_INPUT, l->name);
+        if (at < 0) continue; // nothing reads it
+        PlanDType t = plan->leaves[at].dtype;
+        void *values = arena_alloc(c->arena, (size_t)(l->count * 8 + 8));
+        for (int64_t j = 0; j < l->count; j++) put(values, t, j, l->values[j]);
+        STATUS_TRY(program_write_leaf(p, at, values));
+    }
+    return status_ok();
+}
+
+static void compare(const Reference *r, CaseCtx *c, const char *layout, Program *p) {
+    for (int i = 0; i < r->names.n; i++) {
+        int64_t count = r->counts.at[i];
+        const double *want = r->values.at[i];
+        int at = plan_leaf(program_plan(p), PLAN_OUTPUT, r->names.at[i]);
+        PlanDType t = program_plan(p)->leaves[at].dtype;
+        void *got = arena_alloc(c->arena, (size_t)(count * 8 + 8));
+        Status s = program_read_leaf(p, at, true, got);
+        if (status_failed(&s)) {
+            fail(r->k, layout, "%s: %s", r->names.at[i], s.message);
+            continue;
+        }
+        double largest = 1e-3;
+        for (int64_t j = 0; j < count; j++)
+            if (isfinite(want[j])) largest = fmax(largest, fabs(want[j]));
+        for (int64_t j = 0; j < count; j++) {
+            double x = get(got, t, j);
+            if (x == want[j] || (isnan(x) && isnan(want[j])) || fabs(x - want[j]) <= TOLERANCE * largest) continue;
+            fail(r->k, layout, "%s[%lld] is %.9g, not %.9g", r->names.at[i], (long long)j, x, want[j]);
+            break;
+        }
+    }
+}
+
+static void print_case(CaseCtx *c, const char *layout) {
+    printf("---- %s\n", layout);
+    if (!strcmp(show, "ir")) {
+        unit_print(c->unit, stdout);
+        return;
+    }
+    static const char *const names[] = {"kernels", "plan", "llvm", "asm"};
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(show, names[i])) codegen_print(c->unit, NULL, (CodegenText)i, stdout);
+}
+
+static void run_layout(const Reference *r, CaseCtx *c, const char *layout) {
+    if (!passes_to(c, r->k, "memory")) {
+        bool twice = strstr(case_said(c), "both split over") && !diag_had_internal(c->unit->diag);
+        if (twice) refused++;
+        else fail(r->k, layout, "%s", case_said(c));
+        return;
+    }
+    if (show) print_case(c, layout);
+    CodegenJit *jit = NULL;
+    Program *p = NULL;
+    Status s = codegen_jit(c->unit, NULL, &jit);
+    if (!status_failed(&s))
+        s = program_make_from_plan(codegen_jit_plan(jit), codegen_jit_kernels(jit), &(ProgramOptions){.threads = 2}, &p);
+    if (!status_failed(&s)) s = set_leaves(c, p);
+    if (!status_failed(&s)) s = program_run(p, "train");
+    if (status_failed(&s)) fail(r->k, layout, "%s %s", s.message, case_said(c));
+    else compare(r, c, layout, p);
+    done++;
+    program_free(p);
+    codegen_jit_free(jit);
+}
+
+// Axis `axis` of the unit split over a mesh of `ranks`, or a 2 x 2 mesh splitting two axes.
+static void apply(CaseCtx *c, int axis, int other, int64_t ranks) {
+    Strategy *s = NEW(c->arena, Strategy);
+    s->name = str_intern(c->unit->strs, "test");
+    s->loc = c->b.loc;
+    s->mesh.n = other >= 0 ? 2 : 1;
+    s->nsplits = s->mesh.n;
+    s->splits = NEW_ARRAY(c->arena, Split, 2);
+    for (int i = 0; i < s->mesh.n; i++) {
+        s->mesh.axis[i].name = str_internf(c->unit->strs, "m%d", i);
+        s->mesh.axis[i].extent = ranks;
+        s->splits[i] = (Split){c->unit->axes.at[i ? other : axis], (MeshSet)1 << i, c->b.loc, c->b.loc};
+    }
+    c->unit->strategy = s;
+}
+
+static void run_case(const OpCase *k) {
+    Reference r = {.k = k, .arena = arena_new()};
+    if (reference_make(&r)) {
+        CaseCtx *c = case_open(k);
+        run_layout(&r, c, "one rank");
+        case_close(c);
+        for (int axis = 0; axis < r.naxes; axis++) {
+            c = case_open(k);
+            const char *name = c->unit->axes.at[axis]->name;
+            const char *layout = arena_printf(r.arena, "%s/2", name);
+            apply(c, axis, -1, 2);
+            run_layout(&r, c, layout);
+            case_close(c);
+        }
+        if (r.naxes > 1) {
+            c = case_open(k);
+            apply(c, 0, 1, 2);
+            run_layout(&r, c, "first two axes/2x2");
+            case_close(c);
+        }
+    }
+    arena_free(r.arena);
+}
+
+int main(int argc, char **argv) {
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    only = argc > 1 ? argv[1] : NULL;
+    show = argc > 2 ? argv[2] : NULL;
+    int count;
+    const OpCase *cases = op_cases(&count);
+    for (int i = 0; i < count; i++)
+        if (!only || !strcmp(cases[i].name, only)) run_case(&cases[i]);
+    printf("%d compiled layouts of %d cases, %d refused, %d failures\n", done, count, refused, failures);
+    return failures != 0;
+}
