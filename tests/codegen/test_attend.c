@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // test_attend: attention's kernels against softmax written out in double precision, gradients included: causal with
-// positions, masks, grouped heads, queries that see nothing, odd sizes and layouts. Part of test_tile.
+// positions, masks, grouped heads, queries that see nothing, odd sizes and layouts.
 #include "codegen/tile_attend.h"
 #include "tests/codegen/tile_cases.h"
 #include <math.h>
@@ -220,7 +220,7 @@ static void case_check(TestModule *module, Case *c, uint32_t *seed) {
     free(mask);
 }
 
-void test_attention(const CpuTarget *target, int count, uint32_t seed) {
+static void test_attention(const CpuTarget *target, int count, uint32_t seed) {
     Case *c = calloc((size_t)count, sizeof *c);
     TestModule module;
     module_open(&module, target);
@@ -239,3 +239,5 @@ void test_attention(const CpuTarget *target, int count, uint32_t seed) {
     module_close(&module);
     free(c);
 }
+
+int main(int argc, char **argv) { return on_every_target(test_attention, argc > 1 ? atoi(argv[1]) : 14); }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// test_tile: matrix products and attention made by codegen/tile_* against plain loops in double precision, on every
+// test_tile: matrix products made by codegen/tile_matmul against plain loops in double precision, on every
 // vector level this processor runs; any split of the tasks gives the same bits; the polynomial functions against libm.
 #include "tests/codegen/tile_cases.h"
 #include <math.h>
@@ -260,23 +260,10 @@ static void test_refusals(const CpuTarget *target) {
     check(target_make("no-such-cpu", &none).code == STATUS_INVALID, "an unknown processor is taken");
 }
 
-int main(int argc, char **argv) {
-    int products = argc > 1 ? atoi(argv[1]) : 32;
-    int attends = argc > 2 ? atoi(argv[2]) : 14;
-    static const char *const names[] = {"native", "x86-64-v3", "x86-64"};
-    for (int i = 0; i < 3; i++) {
-        CpuTarget target;
-        must(target_make(names[i], &target));
-        if (!target_runs_here(&target)) {
-            printf("%s: not on this processor\n", names[i]);
-        } else {
-            test_map(&target);
-            test_products(&target, products, 11 + (uint32_t)i);
-            test_attention(&target, attends, 21 + (uint32_t)i);
-            test_refusals(&target);
-            printf("%s: %d lanes, %d checks so far, %d failed\n", names[i], target.lanes, checks_done, checks_failed);
-        }
-        target_free(&target);
-    }
-    return checks_failed != 0;
+static void test_all(const CpuTarget *target, int count, uint32_t seed) {
+    test_map(target);
+    test_products(target, count, seed);
+    test_refusals(target);
 }
+
+int main(int argc, char **argv) { return on_every_target(test_all, argc > 1 ? atoi(argv[1]) : 32); }

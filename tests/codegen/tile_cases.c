@@ -84,3 +84,19 @@ void run_split(KernelFn f, char *const *buf, const int64_t *scalar, TilePlan pla
         end = begin;
     }
 }
+
+int on_every_target(void (*test)(const CpuTarget *, int, uint32_t), int count) {
+    static const char *const names[] = {"native", "x86-64-v3", "x86-64"};
+    for (int i = 0; i < 3; i++) {
+        CpuTarget target;
+        must(target_make(names[i], &target));
+        if (target_runs_here(&target)) {
+            test(&target, count, 11 + (uint32_t)i);
+            printf("%s: %d lanes, %d checks so far, %d failed\n", names[i], target.lanes, checks_done, checks_failed);
+        } else {
+            printf("%s: not on this processor\n", names[i]);
+        }
+        target_free(&target);
+    }
+    return checks_failed != 0;
+}

@@ -29,4 +29,5 @@ float *random_floats(int64_t n, uint32_t *seed);
 // Runs all tasks in `parts` contiguous pieces of random sizes, last piece first, each with fresh dirty scratch.
 void run_split(KernelFn f, char *const *buf, const int64_t *scalar, TilePlan plan, int parts, uint32_t *seed);
 
-void test_attention(const CpuTarget *target, int count, uint32_t seed); // test_attend.c
+// Runs test on each vector level this processor has; the result is main's. count: how many random cases.
+int on_every_target(void (*test)(const CpuTarget *target, int count, uint32_t seed), int count);
