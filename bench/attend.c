@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// attend: generated attention at GPT-2's shapes, forward and backward, beside a generated matrix product of the same
-// run. Build as bench/matmul.c, with codegen/tile_attend*.c, without OpenBLAS. Run: bench-attend [--threads 2] [--reps
-// 9] [--mcpu NAME] FLOPs counted: 4 batch heads queries keys columns forward, 10 backward, halved when causal.
+// attend: generated attention at GPT-2's shapes, forward and backward, beside a generated product of the same run.
+// Build as bench/matmul.c, without OpenBLAS.
+// Run:   bench-attend [--threads 2] [--reps 9] [--mcpu NAME]
+// FLOPs counted: 4 batch heads queries keys columns forward, 10 backward, halved when causal.
 #define _GNU_SOURCE // processor affinity
 #include "codegen/jit.h"
 #include "codegen/tile_attend.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// matmul: generated matrix products against OpenBLAS, side by side in one run, at the shapes of a GPT-2 124M training
-// step. Build: configure with -DTGF_BENCH=ON, or
-//   cc -O2 -I. -I/usr/lib/llvm-19/include bench/matmul.c codegen/{target,jit,irb,irb_math,tile_*}.c base/status.c
-//      -L/usr/lib/llvm-19/lib -lLLVM-19 -lopenblas -lpthread -lm
+// matmul: generated matrix products against OpenBLAS, side by side in one run, at a GPT-2 124M training step's shapes.
+// Build from the top folder, with libopenblas-dev installed:
+//   cc -std=gnu11 -O2 -I. -I/usr/lib/llvm-19/include bench/matmul.c codegen/{target,jit,irb,irb_math}.c
+//      codegen/tile_*.c base/status.c -L/usr/lib/llvm-19/lib -lLLVM-19 -lopenblas -lpthread -lm -o bench-matmul
 // Run:   bench-matmul [--threads 2] [--reps 7] [--tokens 1024] [--mcpu NAME] [--only K,N] [--json FILE]
 //        [--block mr,nv,mc,nc,kc]   to try a blocking by hand (0: the compiler's choice)
 // Each product is timed `reps` times with each library, by turns in three rounds; medians are compared. Results are
@@ -40,7 +40,6 @@ typedef struct Case {
 } Case;
 
 // ---- a small pool
-// ----------------------------------------------------------------------------------------------------------
 
 typedef struct Pool {
     int threads;
@@ -83,7 +82,6 @@ static void pool_run(const Case *job) {
 }
 
 // ---- measuring
-// -------------------------------------------------------------------------------------------------------------
 
 static double now(void) {
     struct timespec t;

@@ -36,7 +36,6 @@ void irb_drop(Irb *b) {
 }
 
 // ---- functions
-// -------------------------------------------------------------------------------------------------------------
 
 static void attribute_add(Irb *b, Val function, LLVMAttributeIndex where, const char *name, uint64_t value) {
     unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
@@ -94,7 +93,6 @@ Val irb_kernel_scalar(Irb *b, const IrbKernel *k, int i) {
 }
 
 // ---- constants and types
-// ---------------------------------------------------------------------------------------------------
 
 static Ty element_of(Ty type) { return LLVMGetTypeKind(type) == LLVMVectorTypeKind ? LLVMGetElementType(type) : type; }
 static bool kind_is_real(LLVMTypeKind k) {
@@ -134,7 +132,6 @@ int irb_lanes_of(Val x) { return irb_is_vec(x) ? (int)LLVMGetVectorSize(LLVMType
 Ty irb_like(Irb *b, Val x, Ty element) { return irb_is_vec(x) ? irb_vec(b, element, irb_lanes_of(x)) : element; }
 
 // ---- arithmetic
-// ------------------------------------------------------------------------------------------------------------
 
 static void widen(Irb *b, Val *x, Val *y) {
     if (irb_is_vec(*x) && !irb_is_vec(*y)) *y = irb_splat(b, *y, irb_lanes_of(*x));
@@ -236,7 +233,6 @@ Val irb_unary(Irb *b, const char *intrinsic, Val x) {
 }
 
 // ---- vectors
-// ---------------------------------------------------------------------------------------------------------------
 
 Val irb_splat(Irb *b, Val x, int lanes) {
     if (lanes == 1 || irb_is_vec(x)) return x;
@@ -286,7 +282,6 @@ Val irb_sum(Irb *b, Val x) { return fold_lanes(b, x, irb_add); }
 Val irb_max_lane(Irb *b, Val x) { return fold_lanes(b, x, irb_max); }
 
 // ---- memory
-// ----------------------------------------------------------------------------------------------------------------
 
 Val irb_at(Irb *b, Val pointer, Val bytes) { return LLVMBuildGEP2(b->builder, b->i8, pointer, &bytes, 1, ""); }
 Val irb_at_const(Irb *b, Val pointer, int64_t bytes) { return bytes ? irb_at(b, pointer, irb_int(b, bytes)) : pointer; }
@@ -339,7 +334,6 @@ void irb_fill_zero(Irb *b, Val pointer, Val bytes) {
 void irb_copy(Irb *b, Val to, Val from, Val bytes) { LLVMBuildMemCpy(b->builder, to, 1, from, 1, bytes); }
 
 // ---- variables and control
-// -------------------------------------------------------------------------------------------------
 
 static Val entry_alloca(Irb *b, Ty type, int align) {
     LLVMBasicBlockRef here = LLVMGetInsertBlock(b->builder);

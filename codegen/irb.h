@@ -26,7 +26,6 @@ void irb_init(Irb *b, const CpuTarget *target, LLVMModuleRef module);
 void irb_drop(Irb *b);
 
 // ---- functions: the builder is left in the function's first ordinary block
-// -----------------------------------------------
 typedef struct IrbKernel {
     Val buf, scalar, work, begin, end;
 } IrbKernel;
@@ -40,7 +39,6 @@ Val irb_kernel_buf(Irb *b, const IrbKernel *k, int i);    // base pointer of ope
 Val irb_kernel_scalar(Irb *b, const IrbKernel *k, int i); // i64
 
 // ---- constants and types
-// -------------------------------------------------------------------------------------------------
 Val irb_int(Irb *b, int64_t x); // i64
 Val irb_const_int(Irb *b, Ty type, int64_t x);
 Val irb_real(Irb *b, double x); // f32
@@ -54,7 +52,6 @@ int irb_lanes_of(Val x);                // 1 for a scalar
 Ty irb_like(Irb *b, Val x, Ty element); // `element`, or a vector of it as wide as x
 
 // ---- arithmetic: integers (signed) or reals by the operands' types
-// ---------------------------------------------------------
 Val irb_add(Irb *b, Val x, Val y);
 Val irb_sub(Irb *b, Val x, Val y);
 Val irb_mul(Irb *b, Val x, Val y);
@@ -83,7 +80,6 @@ Val irb_bits(Irb *b, Val x, Ty type);                // same bits
 Val irb_unary(Irb *b, const char *intrinsic, Val x); // llvm.<intrinsic> over x's type: "sqrt", "floor", "fabs", ...
 
 // ---- vectors
-// ---------------------------------------------------------------------------------------------------------------
 Val irb_splat(Irb *b, Val x, int lanes);
 Val irb_lane(Irb *b, Val x, int lane);
 Val irb_set_lane(Irb *b, Val x, int lane, Val y);
@@ -94,7 +90,6 @@ Val irb_sum(Irb *b, Val x);                   // over the lanes, by halves: a fi
 Val irb_max_lane(Irb *b, Val x);
 
 // ---- memory: pointer + byte offset
-// -----------------------------------------------------------------------------------------
 Val irb_at(Irb *b, Val pointer, Val bytes);
 Val irb_at_const(Irb *b, Val pointer, int64_t bytes);
 Val irb_index(Irb *b, Val pointer, Ty element, Val i); // pointer + i * sizeof element
@@ -109,7 +104,6 @@ void irb_fill_zero(Irb *b, Val pointer, Val bytes);
 void irb_copy(Irb *b, Val to, Val from, Val bytes);
 
 // ---- variables and control: a variable becomes registers (sroa); loops and ifs nest
-// ----------------------------------------
 Val irb_var(Irb *b, Ty type, Val initial); // initial NULL: unset
 Val irb_get(Irb *b, Val variable);
 void irb_set(Irb *b, Val variable, Val x);
@@ -131,7 +125,6 @@ void irb_else(Irb *b, IrbIf *f);
 void irb_if_end(Irb *b, IrbIf *f);
 
 // ---- math on f32, scalar or vector, no library calls
-// -------------------------------------------------------------------------
 // <= 2 ulp; 0 below -87.33, where results would be denormal; inf above 88.72; NaN kept.
 Val irb_exp(Irb *b, Val x);
 Val irb_log(Irb *b, Val x);  // <= 2 ulp for normal x; log(0)=-inf, log(negative)=NaN, log(inf)=inf

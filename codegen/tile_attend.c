@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// tile_attend: the forward kernel; see tile_attend.h, and tile_attend_parts.h for how blocks lie. For a panel of nr
-// queries:
+// tile_attend: the forward kernel; see tile_attend.h, and tile_attend_parts.h for how blocks lie.
+// For a panel of nr queries:
 //
 //   for each block of keys:  S = k (scale q)^T        [key][query]
 //                            m' = max(m, max S), P = exp(S - m'), l = l exp(m - m') + sum P, O = O exp(m - m') + v^T P

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// tile_attend_back: the backward kernel; see tile_attend.h, and tile_attend_parts.h for how blocks lie. For one (batch,
-// key head):
+// tile_attend_back: the backward kernel; see tile_attend.h, and tile_attend_parts.h for how blocks lie.
+// For one (batch, key head):
 //
 //   for each query head of its group, each block of queries:   D = sum over columns of dy y
 //     for each block of keys, each panel of queries:  S = k (scale q)^T, P = exp(S - lse)     [key][query]

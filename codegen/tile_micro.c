@@ -35,7 +35,6 @@ static void here_restore(Irb *b, Here h) {
 }
 
 // ---- the product
-// -----------------------------------------------------------------------------------------------------------
 
 typedef struct Micro {
     TileShape shape;
@@ -133,7 +132,6 @@ Val tile_micro(Irb *b, TileShape shape) {
 }
 
 // ---- packing
-// ---------------------------------------------------------------------------------------------------------------
 
 void tile_transpose(Irb *b, Val *x) {
     int n = b->lanes;

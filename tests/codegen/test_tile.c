@@ -8,7 +8,6 @@
 #include <string.h>
 
 // ---- exp, log, tanh
-// --------------------------------------------------------------------------------------------------------
 
 typedef void (*MapFn)(const float *x, float *y, int64_t n);
 static const char *const map_names[] = {"exp", "log", "tanh"};
@@ -74,7 +73,6 @@ static void test_map(const CpuTarget *target) {
 }
 
 // ---- products
-// --------------------------------------------------------------------------------------------------------------
 
 // What the epilogue of the tests computes: sum * 0.5 + bias[n] + residual laid out as [batch, m, n].
 typedef struct Tail {
