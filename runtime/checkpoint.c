@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/checkpoint.h"
+#include "runtime/bind.h"
+#include "runtime/dtype.h"
+#include "runtime/file.h"
+#include "runtime/json.h"
+#include "runtime/safetensors.h"
+#include "runtime/storage.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const parts[] = {"model.safetensors", "optimizer.safetensors", "state.json"}; // state.json last
+enum { MODEL, OPTIMIZER, STATE, NPARTS, STATE_VERSION = 1 };
+
+typedef char Path[PATH_MAX];
+
+static Status path_make(Path out, const char *folder, int part, const char *suffix) {
+    if (snprintf(out, PATH_MAX, "%s/%s%s", folder, parts[part], suffix) >= PATH_MAX)
+        return status_make(STATUS_INVALID, "folder name too long: %.100s...", folder);
+    return status_ok();
+}
+
+static TensorDType file_dtype(PlanDType t) {
+    static const TensorDType of[] = {TENSOR_BOOL, TENSOR_I32, TENSOR_F32, TENSOR_F64, TENSOR_BF16, TENSOR_F16};
+    return of[t];
+}
+
+static bool plan_dtype(TensorDType t, PlanDType *out) {
+    for (int i = 0; i <= PLAN_F16; i++)
+        if (file_dtype((PlanDType)i) == t) {
+            *out = (PlanDType)i;
+            return true;
+        }
+    return false;
+}
+
+// States keep their own name and axes; parameters go by their stored name.
+static Status leaf_stored(const PlanLeaf *l, StoredAs *out) {
+    PlanLeaf plain = *l;
+    if (l->kind == PLAN_PARAM) return stored_as(l, out);
+    plain.storage = NULL;
+    STATUS_TRY(stored_as(&plain, out));
+    out->name = l->name;
+    return status_ok();
+}
+
+static bool leaf_tensor_name(const PlanLeaf *l, const StoredAs *s, int64_t i, const char *prefix, char *out,
+                             size_t size) {
+    size_t n = strlen(prefix);
+    if (n >= size) return false;
+    memcpy(out, prefix, n);
+    return stored_name(l, s, i, out + n, size - n);
+}
+
+// ---- saving ---------------------------------------------------------------------------------------------------------
+static Status write_leaf(Program *p, int leaf, SafetensorsWriter *w, int first) {
+    const PlanLeaf *l = &program_plan(p)->leaves[leaf];
+    int element = plan_dtype_bytes(l->dtype);
+    StoredAs s;
+    STATUS_TRY(leaf_stored(l, &s));
+    char *whole = malloc((size_t)leaf_bytes(l) + 1), *tensor = malloc((size_t)(s.elements * element) + 1);
+    Status status = whole && tensor ? program_read_leaf(p, leaf, false, whole)
+                                    : status_make(STATUS_MEMORY, "no memory to save '%s'", l->name);
+    for (int64_t i = 0; i < s.count && !status_failed(&status); i++) {
+        stored_take(l, &s, i, whole, element, tensor);
+        safetensors_write(w, first + (int)i, 0, tensor, s.elements * element);
+    }
+    free(whole);
+    free(tensor);
+    return status;
+}
+
+static Status add_leaf(const PlanLeaf *l, SafetensorsWriter *w, int *out_first) {
+    StoredAs s;
+    STATUS_TRY(leaf_stored(l, &s));
+    for (int64_t i = 0; i < s.count; i++) {
+        char name[TENSOR_NAME];
+        if (!leaf_tensor_name(l, &s, i, "", name, sizeof name))
+            return status_make(STATUS_INVALID, "the stored name of '%s' is too long", l->name);
+        int at = safetensors_add(w, name, file_dtype(l->dtype), s.rank, s.shape);
+        if (!i) *out_first = at;
+    }
+    return status_ok();
+}
+
+static Status save_leaves(Program *p, const char *path, PlanLeafKind kind, const CheckpointInfo *info) {
+    const Plan *plan = program_plan(p);
+    SafetensorsWriter *w;
+    STATUS_TRY(safetensors_create(path, &w));
+    safetensors_put_meta(w, "format", "pt"); // what the ecosystem's loaders ask for
+    safetensors_put_meta(w, "model", plan->model);
+    if (info) {
+        char step[32];
+        snprintf(step, sizeof step, "%lld", (long long)info->step);
+        safetensors_put_meta(w, "step", step);
+    }
+    Status s = status_ok();
+    int *first = calloc((size_t)plan->nleaves + 1, sizeof *first);
+    if (!first) s = status_make(STATUS_MEMORY, "no memory to save");
+    for (int i = 0; i < plan->nleaves && !status_failed(&s); i++)
+        if (plan->leaves[i].kind == kind) s = add_leaf(&plan->leaves[i], w, &first[i]);
+    if (!status_failed(&s)) safetensors_start(w);
+    for (int i = 0; i < plan->nleaves && !status_failed(&s); i++)
+        if (plan->leaves[i].kind == kind) s = write_leaf(p, i, w, first[i]);
+    free(first);
+    if (!status_failed(&s)) return safetensors_finish(w);
+    safetensors_abandon(w);
+    return s;
+}
+
+Status checkpoint_save_weights(Program *p, const char *path) { return save_leaves(p, path, PLAN_PARAM, NULL); }
+
+// Finishes the moves of a checkpoint that is complete but not yet in place.
+static Status settle(const char *folder) {
+    Path fresh, place;
+    STATUS_TRY(path_make(fresh, folder, STATE, ".new"));
+    if (!file_exists(fresh)) return status_ok();
+    for (int i = 0; i < NPARTS; i++) {
+        STATUS_TRY(path_make(fresh, folder, i, ".new"));
+        STATUS_TRY(path_make(place, folder, i, ""));
+        if (i == STATE) STATUS_TRY(file_sync_folder(folder)); // the others are in place before the mark goes
+        if (i == STATE || file_exists(fresh)) STATUS_TRY(file_rename(fresh, place));
+    }
+    return file_sync_folder(folder);
+}
+
+static Status write_state(const char *path, const Plan *plan, const CheckpointInfo *info) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) return status_make(STATUS_MEMORY, "no memory to save");
+    fprintf(out, "{\n  \"format\": \"tgf-checkpoint\",\n  \"version\": %d,\n  \"model\": ", STATE_VERSION);
+    json_put_string(out, plan->model);
+    fprintf(out, ",\n  \"step\": %lld,\n  \"seed\": %lld,\n  \"tokens\": %lld,\n  \"data\": ", (long long)info->step,
+            (long long)info->seed, (long long)info->tokens);
+    json_put_string(out, info->data);
+    fputs("\n}\n", out);
+    Status s = fclose(out) ? status_make(STATUS_MEMORY, "no memory to save") : file_write_whole(path, text, size);
+    free(text);
+    return s;
+}
+
+Status checkpoint_save(Program *p, const char *folder, const CheckpointInfo *info) {
+    Path path;
+    STATUS_TRY(file_make_folders(folder));
+    STATUS_TRY(settle(folder));
+    STATUS_TRY(path_make(path, folder, MODEL, ".new"));
+    STATUS_TRY(save_leaves(p, path, PLAN_PARAM, info));
+    STATUS_TRY(path_make(path, folder, OPTIMIZER, ".new"));
+    STATUS_TRY(save_leaves(p, path, PLAN_STATE, info));
+    STATUS_TRY(path_make(path, folder, STATE, ".new"));
+    STATUS_TRY(write_state(path, program_plan(p), info));
+    return settle(folder);
+}
+
+// ---- loading --------------------------------------------------------------------------------------------------------
+static void shape_text(int rank, const int64_t *shape, char *text, size_t size) {
+    size_t n = 0;
+    n += (size_t)snprintf(text, size, "[");
+    for (int i = 0; i < rank && n < size; i++)
+        n += (size_t)snprintf(text + n, size - n, "%s%lld", i ? ", " : "", (long long)shape[i]);
+    if (n < size) snprintf(text + n, size - n, "]");
+}
+
+static Status check_tensor(const char *path, const PlanLeaf *l, const StoredAs *s, const char *name, const Tensor *t) {
+    PlanDType type;
+    if (!t) return status_make(STATUS_INVALID, "%s has no tensor '%s' (parameter '%s')", path, name, l->name);
+    if (t->rank != s->rank || memcmp(t->shape, s->shape, sizeof *s->shape * (size_t)s->rank)) {
+        char want[128], got[128];
+        shape_text(s->rank, s->shape, want, sizeof want);
+        shape_text(t->rank, t->shape, got, sizeof got);
+        return status_make(STATUS_INVALID, "%s: tensor '%s' has shape %s, the model needs %s", path, name, got, want);
+    }
+    bool fits = plan_dtype(t->dtype, &type) && (type == l->dtype || (type >= PLAN_F32 && l->dtype >= PLAN_F32));
+    if (!fits)
+        return status_make(STATUS_INVALID, "%s: tensor '%s' is %s, the model needs %s", path, name,
+                           tensor_dtype_name(t->dtype), tensor_dtype_name(file_dtype(l->dtype)));
+    return status_ok();
+}
+
+// A tensor's elements as the leaf's type, by way of an aligned copy.
+static void convert_tensor(const PlanLeaf *l, const Tensor *t, int64_t elements, void *out) {
+    enum { BLOCK = 4096 };
+    double aligned[BLOCK];
+    PlanDType type = l->dtype;
+    plan_dtype(t->dtype, &type);
+    int64_t from = plan_dtype_bytes(type), to = plan_dtype_bytes(l->dtype);
+    for (int64_t at = 0; at < elements; at += BLOCK) {
+        int64_t n = elements - at < BLOCK ? elements - at : BLOCK;
+        memcpy(aligned, t->data + at * from, (size_t)(n * from));
+        dtype_convert((char *)out + at * to, l->dtype, aligned, type, n);
+    }
+}
+
+static Status load_leaf(Program *p, int leaf, const char *path, const char *prefix, const Safetensors *f) {
+    const PlanLeaf *l = &program_plan(p)->leaves[leaf];
+    int element = plan_dtype_bytes(l->dtype);
+    StoredAs s;
+    STATUS_TRY(leaf_stored(l, &s));
+    char *whole = malloc((size_t)leaf_bytes(l) + 1), *tensor = malloc((size_t)(s.elements * element) + 1);
+    Status status = whole && tensor ? status_ok() : status_make(STATUS_MEMORY, "no memory to load '%s'", l->name);
+    for (int64_t i = 0; i < s.count && !status_failed(&status); i++) {
+        char name[TENSOR_NAME];
+        if (!leaf_tensor_name(l, &s, i, prefix, name, sizeof name)) {
+            status = status_make(STATUS_INVALID, "the stored name of '%s' is too long", l->name);
+            break;
+        }
+        const Tensor *t = safetensors_find(f, name);
+        status = check_tensor(path, l, &s, name, t);
+        if (status_failed(&status)) break;
+        convert_tensor(l, t, s.elements, tensor);
+        stored_put(l, &s, i, whole, element, tensor);
+    }
+    if (!status_failed(&status)) status = program_write_leaf(p, leaf, whole);
+    free(whole);
+    free(tensor);
+    return status;
+}
+
+// Everything is looked at before anything is written: a file that does not fit leaves the program as it was.
+static Status check_leaves(Program *p, const char *path, const char *prefix, PlanLeafKind kind, const Safetensors *f,
+                           int64_t *out_used) {
+    const Plan *plan = program_plan(p);
+    *out_used = 0;
+    for (int leaf = 0; leaf < plan->nleaves; leaf++) {
+        const PlanLeaf *l = &plan->leaves[leaf];
+        StoredAs s;
+        if (l->kind != kind) continue;
+        STATUS_TRY(leaf_stored(l, &s));
+        for (int64_t i = 0; i < s.count; i++) {
+            char name[TENSOR_NAME];
+            if (!leaf_tensor_name(l, &s, i, prefix, name, sizeof name))
+                return status_make(STATUS_INVALID, "the stored name of '%s' is too long", l->name);
+            STATUS_TRY(check_tensor(path, l, &s, name, safetensors_find(f, name)));
+        }
+        *out_used += s.count;
+    }
+    return status_ok();
+}
+
+static Status load_leaves(Program *p, const char *path, const char *prefix, PlanLeafKind kind, const Safetensors *f) {
+    for (int i = 0; i < program_plan(p)->nleaves; i++)
+        if (program_plan(p)->leaves[i].kind == kind) STATUS_TRY(load_leaf(p, i, path, prefix, f));
+    return status_ok();
+}
+
+// The first tensor that no parameter is stored as.
+static void find_extra(const Plan *plan, const char *prefix, const Safetensors *f, CheckpointExtra *out) {
+    for (int t = 0; t < safetensors_count(f) && !out->first[0]; t++) {
+        const char *wanted = safetensors_at(f, t)->name;
+        bool used = false;
+        for (int leaf = 0; leaf < plan->nleaves && !used; leaf++) {
+            const PlanLeaf *l = &plan->leaves[leaf];
+            StoredAs s;
+            if (l->kind != PLAN_PARAM || (leaf_stored(l, &s), 0)) continue;
+            for (int64_t i = 0; i < s.count && !used; i++) {
+                char name[TENSOR_NAME];
+                used = leaf_tensor_name(l, &s, i, prefix, name, sizeof name) && !strcmp(name, wanted);
+            }
+        }
+        if (!used) snprintf(out->first, sizeof out->first, "%.*s", (int)sizeof out->first - 1, wanted);
+    }
+}
+
+// Where a part of the valid checkpoint lies.
+static Status part_path(const char *folder, int part, Path out) {
+    Path mark;
+    STATUS_TRY(path_make(mark, folder, STATE, ".new"));
+    STATUS_TRY(path_make(out, folder, part, ".new"));
+    return file_exists(mark) && file_exists(out) ? status_ok() : path_make(out, folder, part, "");
+}
+
+Status checkpoint_load_weights(Program *p, const char *path, const char *prefix, CheckpointExtra *out_extra) {
+    Path file;
+    struct stat st;
+    Safetensors *f;
+    int64_t used;
+    if (!prefix) prefix = "";
+    if (!stat(path, &st) && S_ISDIR(st.st_mode)) STATUS_TRY(part_path(path, MODEL, file));
+    else if (snprintf(file, sizeof file, "%s", path) >= (int)sizeof file)
+        return status_make(STATUS_INVALID, "file name too long: %.100s...", path);
+    STATUS_TRY(safetensors_open(file, &f));
+    Status s = check_leaves(p, file, prefix, PLAN_PARAM, f, &used);
+    if (!status_failed(&s)) s = load_leaves(p, file, prefix, PLAN_PARAM, f);
+    if (out_extra && !status_failed(&s)) {
+        *out_extra = (CheckpointExtra){.count = (int)(safetensors_count(f) - used)};
+        if (out_extra->count) find_extra(program_plan(p), prefix, f, out_extra);
+    }
+    safetensors_close(f);
+    return s;
+}
+
+static Status parse_state(const char *path, const FileMap *map, CheckpointInfo *out) {
+    char key[64], format[64] = "";
+    int64_t version = -1;
+    int seen = 0;
+    Json j = json_open((const char *)map->data, map->size);
+    *out = (CheckpointInfo){0};
+    json_enter(&j, '{');
+    while (json_next(&j, '}')) {
+        if (!json_key(&j, key, sizeof key)) break;
+        if (!strcmp(key, "format")) json_string(&j, format, sizeof format);
+        else if (!strcmp(key, "version")) json_int(&j, &version);
+        else if (!strcmp(key, "model")) seen |= json_string(&j, out->model, sizeof out->model);
+        else if (!strcmp(key, "step")) seen |= json_int(&j, &out->step) << 1;
+        else if (!strcmp(key, "seed")) seen |= json_int(&j, &out->seed) << 2;
+        else if (!strcmp(key, "tokens")) json_int(&j, &out->tokens);
+        else if (!strcmp(key, "data")) json_string(&j, out->data, sizeof out->data);
+        else json_skip(&j);
+    }
+    if (!json_end(&j)) return status_make(STATUS_CORRUPT, "%s: byte %zu: %s", path, j.error_at, j.error);
+    if (strcmp(format, "tgf-checkpoint")) return status_make(STATUS_CORRUPT, "%s is not of a tgf checkpoint", path);
+    if (version != STATE_VERSION)
+        return status_make(STATUS_UNSUPPORTED, "%s: version %lld, this runtime reads %d", path, (long long)version,
+                           STATE_VERSION);
+    if (seen != 7 || out->step < 0) return status_make(STATUS_CORRUPT, "%s lacks model, step or seed", path);
+    return status_ok();
+}
+
+Status checkpoint_info(const char *folder, CheckpointInfo *out_info) {
+    Path path;
+    FileMap map;
+    STATUS_TRY(part_path(folder, STATE, path));
+    if (!file_exists(path)) return status_make(STATUS_INVALID, "there is no checkpoint in %s", folder);
+    STATUS_TRY(file_map(path, &map));
+    Status s = parse_state(path, &map, out_info);
+    file_unmap(&map);
+    return s;
+}
+
+bool checkpoint_exists(const char *folder) {
+    Path path;
+    Status s = part_path(folder, STATE, path);
+    return !status_failed(&s) && file_exists(path);
+}
+
+static Status check_step(const Safetensors *f, const char *path, int64_t step) {
+    const char *text = safetensors_meta(f, "step");
+    if (!text) return status_make(STATUS_CORRUPT, "%s does not say of which step it is", path);
+    if (strtoll(text, NULL, 10) != step)
+        return status_make(STATUS_CORRUPT, "%s is of step %.20s, state.json of step %lld", path, text, (long long)step);
+    return status_ok();
+}
+
+Status checkpoint_load(Program *p, const char *folder, CheckpointInfo *out_info) {
+    static const PlanLeafKind kinds[] = {PLAN_PARAM, PLAN_STATE};
+    Path path[2];
+    Safetensors *f[2] = {NULL, NULL};
+    STATUS_TRY(checkpoint_info(folder, out_info));
+    if (strcmp(out_info->model, program_plan(p)->model))
+        return status_make(STATUS_INVALID, "%s holds model '%s', not '%s'", folder, out_info->model,
+                           program_plan(p)->model);
+    Status s = status_ok();
+    for (int i = 0; i < 2 && !status_failed(&s); i++) {
+        int64_t used;
+        s = part_path(folder, i, path[i]);
+        if (!status_failed(&s)) s = safetensors_open(path[i], &f[i]);
+        if (!status_failed(&s)) s = check_step(f[i], path[i], out_info->step);
+        if (!status_failed(&s)) s = check_leaves(p, path[i], "", kinds[i], f[i], &used);
+        if (!status_failed(&s) && used != safetensors_count(f[i]))
+            s = status_make(STATUS_INVALID, "%s holds %d tensors, the model has %lld", path[i], safetensors_count(f[i]),
+                            (long long)used);
+    }
+    for (int i = 0; i < 2 && !status_failed(&s); i++) s = load_leaves(p, path[i], "", kinds[i], f[i]);
+    for (int i = 0; i < 2; i++) safetensors_close(f[i]);
+    return s;
+}
