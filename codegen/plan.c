@@ -205,18 +205,19 @@ static void plan_repeat(Planner *p, const Node *n) {
         copy(p, n, inner, own, place_of(p, inner)->dim_stride, at, stride);
     }
     plan_block(p, body);
-    count = 0;
-    for (int i = 0; i < carries; i++)
-        if (needs_move(p, body->params[1 + i], yield->args[i]))
-            moves[count++] = (Move){body->params[1 + i], yield->args[i]};
-    move_all(p, yield, moves, count);
-    for (int i = carries; i < yield->nargs; i++) { // stacked results
+    for (int i = carries; i < yield->nargs; i++) { // stacked results first: what they are copied from may lie
+                                                   // where a carry is about to be written
         const Value *inner = yield->args[i], *outer = n->results[i];
         if (!place_of(p, outer)->placed) continue;
         PlanArg to = arg_of(place_of(p, outer)), from = arg_of(place_of(p, inner));
         to.stride[p->depth - 1] = place_of(p, outer)->dim_stride[0] * dtype_bytes(outer->type.dtype);
         copy(p, yield, inner, to, place_of(p, outer)->dim_stride + 1, from, place_of(p, inner)->dim_stride);
     }
+    count = 0;
+    for (int i = 0; i < carries; i++)
+        if (needs_move(p, body->params[1 + i], yield->args[i]))
+            moves[count++] = (Move){body->params[1 + i], yield->args[i]};
+    move_all(p, yield, moves, count);
     p->depth--;
     int end = p->instrs.n;
     instr_add(p, INSTR_END, n, NULL);
