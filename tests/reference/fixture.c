@@ -2,6 +2,7 @@
 #include "fixture.h"
 #include "frontend/frontend.h"
 #include "runtime/safetensors.h"
+#include "runtime/storage.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,107 +102,39 @@ bool fixture_all_seen(const Fixture *f, const char *prefix) {
 }
 
 // ---- parameters -----------------------------------------------------------------------------------------------------
-// How the places of a parameter lie in stored tensors.
-typedef struct Layout {
-    int rank;
-    int64_t shape[RANK_MAX];  // of each stored tensor
-    int64_t stride[RANK_MAX]; // in it, by dimension of the parameter; 0 for an axis in {}
-    bool stacked[RANK_MAX];   // the axis stands in {}
-} Layout;
-
-static int dim_named(const Type *t, const char *name, size_t length) {
-    for (int i = 0; i < t->rank; i++)
-        if (strlen(t->dim[i].axis->name) == length && !strncmp(t->dim[i].axis->name, name, length)) return i;
-    return -1;
-}
-
-// Reads "NAME [a, b*c]" against the type: every axis stands in the name or in the brackets, once.
-static bool layout_read(Str storage, const Type *t, Layout *out) {
-    const char *open = strchr(storage, '[');
-    if (!open) return false;
-    bool used[RANK_MAX] = {0};
-    for (const char *p = storage; p < open; p++) {
-        if (*p != '{') continue;
-        int d = dim_named(t, p + 1, strcspn(p + 1, "}"));
-        if (d < 0 || used[d]) return false;
-        used[d] = out->stacked[d] = true;
-    }
-    int order[RANK_MAX], n = 0, group[RANK_MAX];
-    for (const char *p = open + 1; *p != ']';) {
-        size_t length = strcspn(p, "*, ]");
-        int d = dim_named(t, p, length);
-        if (d < 0 || used[d]) return false;
-        used[d] = true;
-        group[n] = out->rank;
-        order[n++] = d;
-        p += length;
-        if (*p == ']') out->rank++;
-        else if (*p++ == ',') out->rank++;
-        while (*p == ' ') p++;
-    }
-    for (int i = 0; i < t->rank; i++)
-        if (!used[i]) return false;
-    for (int i = 0; i < out->rank; i++) out->shape[i] = 1;
-    int64_t stride = 1;
-    for (int i = n - 1; i >= 0; i--) {
-        int64_t extent = t->dim[order[i]].axis->extent;
-        out->stride[order[i]] = stride;
-        stride *= extent;
-        out->shape[group[i]] *= extent;
-    }
-    return true;
-}
-
-// PREFIX and the storage's name, each {axis} replaced by its index.
-static const char *stored_name(const Fixture *f, const char *prefix, Str storage, const Type *t, const int64_t *at) {
-    char name[TENSOR_NAME];
-    size_t n = (size_t)snprintf(name, sizeof name, "%s", prefix);
-    for (const char *p = storage; *p && *p != ' ' && n + 24 < sizeof name;) {
-        if (*p != '{') {
-            name[n++] = *p++;
-            continue;
-        }
-        size_t length = strcspn(p + 1, "}");
-        n += (size_t)snprintf(name + n, 24, "%lld", (long long)at[dim_named(t, p + 1, length)]);
-        p += length + 2;
-    }
-    name[n] = 0;
-    return arena_dup(f->arena, name, n + 1);
-}
-
-static int find_stored(const Fixture *f, const char *name, const Layout *layout) {
+// Number of the stored tensor, which must have the shape that the program gives it. -1 after saying why not.
+static int find_stored(Fixture *f, const char *name, const StoredAs *stored) {
     int number = tensor_number(f, name);
     if (number < 0) return -1;
     const Tensor *t = safetensors_at(f->file, number);
     f->seen[number] = true;
-    if (t->rank == layout->rank && !memcmp(t->shape, layout->shape, sizeof *t->shape * (size_t)t->rank)) return number;
+    if (t->rank == stored->rank && !memcmp(t->shape, stored->shape, sizeof *t->shape * (size_t)t->rank)) return number;
     printf("%s: '%s' has another shape than the program stores\n", f->path, name);
     return -1;
 }
 
 const FixtureElement *fixture_elements(Fixture *f, const char *prefix, Str storage, const Type *type) {
-    Layout layout = {0};
-    if (!storage || !layout_read(storage, type, &layout)) {
-        printf("%s: the storage '%s' does not fit its parameter\n", f->path, storage ? storage : "");
+    PlanLeaf leaf = {.name = storage, .storage = storage, .dtype = PLAN_F32, .rank = type->rank};
+    for (int i = 0; i < type->rank; i++) {
+        const Axis *axis = type->dim[i].axis;
+        leaf.dim[i] = (PlanDim){.axis = axis->name, .extent = axis->extent, .local = axis->extent};
+    }
+    StoredAs stored;
+    Status s = stored_as(&leaf, &stored);
+    if (status_failed(&s)) {
+        printf("%s: %s\n", f->path, s.message);
         return NULL;
     }
-    int64_t count, at[RANK_MAX] = {0};
-    if (!type_elements(type, &count)) return NULL;
-    FixtureElement *out = NEW_ARRAY(f->arena, FixtureElement, count);
-    int number = -1;
-    for (int64_t i = 0; i < count; i++) {
-        int64_t rest = i, offset = 0;
-        bool moved = number < 0;
-        for (int d = type->rank - 1; d >= 0; d--) {
-            int64_t extent = type->dim[d].axis->extent, index = rest % extent;
-            moved |= layout.stacked[d] && index != at[d];
-            at[d] = index;
-            offset += index * layout.stride[d];
-            rest /= extent;
-        }
-        if (moved) number = find_stored(f, stored_name(f, prefix, storage, type, at), &layout);
+    FixtureElement *out = NEW_ARRAY(f->arena, FixtureElement, stored.count * stored.elements);
+    FixtureElement *tensor = NEW_ARRAY(f->arena, FixtureElement, stored.elements);
+    for (int64_t i = 0; i < stored.count; i++) {
+        char name[TENSOR_NAME];
+        size_t n = (size_t)snprintf(name, sizeof name, "%s", prefix);
+        int number = stored_name(&leaf, &stored, i, name + n, sizeof name - n) ? find_stored(f, name, &stored) : -1;
         if (number < 0) return NULL;
-        out[i] = (FixtureElement){f->values[number][offset], f->largest[number]};
+        for (int64_t k = 0; k < stored.elements; k++)
+            tensor[k] = (FixtureElement){f->values[number][k], f->largest[number]};
+        stored_put(&leaf, &stored, i, out, sizeof *out, tensor);
     }
     return out;
 }

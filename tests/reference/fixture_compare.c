@@ -140,6 +140,23 @@ static double allowed_step(const Machine *m, const FixtureElement *want, double 
     return stored + 3 * m->rounding * (fabs(want->value) + r->lr) + r->lr * (4e-6 + d); // 1 - beta^t is to 1e-6
 }
 
+// The moments after the first step, from the fixture's gradients: (1 - beta1) g and (1 - beta2) g^2.
+static double check_moments(Compare *c, const Param *p, const FixtureElement *g, double factor) {
+    const Recipe *r = c->m->unit->recipe;
+    double worst = 0;
+    for (int power = 1; power <= 2; power++) {
+        const double *got = get(c, arena_printf(c->arena, "adam.%c/%s", power == 1 ? 'm' : 'v', p->name), p->count);
+        for (int64_t k = 0; g && got && k < p->count; k++) {
+            double x = g[k].value * factor, scale = scale_of(c, &g[k]) * factor;
+            double want = power == 1 ? (1 - r->beta1) * x : (1 - r->beta2) * x * x;
+            double allowed = (power == 1 ? (1 - r->beta1) : (1 - r->beta2) * 2 * scale) * scale * c->m->tolerance;
+            double error = fabs(got[k] - want) / (2 * allowed); // twice: the norm has an error too
+            if (!(error <= worst)) worst = error;
+        }
+    }
+    return worst;
+}
+
 static void check_step(Compare *c) {
     Fixture *step = fixture_open(c->arena, arena_printf(c->arena, "%s_adamw", c->model->name));
     if (!step) {
@@ -161,8 +178,11 @@ static void check_step(Compare *c) {
             double error = fabs(got[k] - want[k].value) / allowed_step(c->m, &want[k], g[k].value * factor, off);
             if (!(error <= here)) here = error;
         }
+        double moments = check_moments(c, p, g, factor);
+        if (!(moments <= here)) here = moments;
         if (!want || !g || !(here <= 1)) {
-            printf("%s: %s after the step is off by %.3g times what is allowed\n", c->m->label, p->name, here);
+            printf("%s: after the step %s or its moments are off by %.3g times what is allowed\n", c->m->label, p->name,
+                   here);
             c->failures++;
         }
         if (!(here <= worst)) worst = here;
