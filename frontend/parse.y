@@ -21,6 +21,7 @@ static void tgf_yyerror(const Loc *loc, Parser *p, const char *message);
 %define parse.error custom
 %define parse.lac full
 %locations
+%initial-action { (void)yynerrs; }
 %param {Parser *p}
 
 %union {

@@ -59,13 +59,11 @@ static void read_options(Session *s, const char *text) {
     }
 }
 
-static char *printed(Session *s) {
-    char *text;
+static void printed(Session *s, char **out_text) {
     size_t size;
-    FILE *out = open_memstream(&text, &size);
+    FILE *out = open_memstream(out_text, &size);
     frontend_print_ast(&s->result, out);
     fclose(out);
-    return text;
 }
 
 // print(parse(print(x))) is print(x), of the first file.
@@ -74,14 +72,15 @@ static void check_print(const char *path, const char *text) {
     session_open(&one, path, text);
     one.options.parse_only = true;
     frontend_load(&one.options, &one.result);
-    char *first = printed(&one);
+    char *first = NULL, *second = NULL;
+    printed(&one, &first);
     char *end = strstr(first, "\n\n# "); // further files
     if (end) end[1] = 0;
     for (char *use = first; (use = strstr(use, "\nuse ")); use++) use[1] = '#';
     session_open(&two, path, first);
     two.options.parse_only = true;
     if (!frontend_load(&two.options, &two.result)) FAIL("its printed text does not parse");
-    char *second = printed(&two);
+    printed(&two, &second);
     for (char *use = first; (use = strstr(use, "\n#se ")); use++) memset(use, '\n', strcspn(use + 1, "\n") + 1);
     char *a = first, *b = second;
     while (*a && *a == *b) { // but for empty lines
