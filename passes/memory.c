@@ -7,8 +7,9 @@
 //   %s, stacked along layer by a repeat                       offset 45056 + 2048 * iteration
 //   assign %w, %w2                                            %w2 at the parameter's own offset
 //
-// Leaves come first (parameters, optimizer states, inputs and outputs; the same in all functions), then the activations,
-// which the functions share. Buffers are placed largest first at the lowest offset that is free while they live.
+// Leaves come first (parameters, optimizer states, inputs and outputs; the same in all functions), then the
+// activations, which the functions share. Buffers are placed largest first at the lowest offset that is free while they
+// live.
 #include "passes/memory.h"
 #include "base/checked.h"
 #include "passes/pass.h"

@@ -19,7 +19,8 @@ static int64_t dense_strides(const Memory *m, const Type *t, const Axis *padded,
     for (int d = t->rank - 1; d >= 0; d--) {
         out[d] = stride;
         int64_t places = local(m, t, d);
-        if (t->dim[d].axis == padded) places = ceil_div(places, mesh_extent(&m->u->mesh, ways)) * mesh_extent(&m->u->mesh, ways);
+        if (t->dim[d].axis == padded)
+            places = ceil_div(places, mesh_extent(&m->u->mesh, ways)) * mesh_extent(&m->u->mesh, ways);
         stride *= places;
     }
     return stride;
@@ -40,13 +41,15 @@ bool memory_is_whole(const Memory *m, const Value *v) {
     const Ref *r = &m->ref[v->id];
     for (int i = 0; i < LOOP_MAX; i++)
         if (r->loop[i]) return false;
-    return r->buf >= 0 && !r->offset && m->bufs.at[r->buf].bytes == memory_bytes(m->u, &v->type) && memory_is_dense(m, v);
+    return r->buf >= 0 && !r->offset && m->bufs.at[r->buf].bytes == memory_bytes(m->u, &v->type) &&
+           memory_is_dense(m, v);
 }
 
 static Ref *ref_of(Memory *m, const Value *v) { return &m->ref[v->id]; }
 
 static int new_buf(Memory *m, int64_t bytes, const Block *home) {
-    vec_push(m->a, &m->bufs, (Buf){.bytes = bytes, .home = home, .first = INT32_MAX, .last = -1, .into = -1, .loop = -1});
+    vec_push(m->a, &m->bufs,
+             (Buf){.bytes = bytes, .home = home, .first = INT32_MAX, .last = -1, .into = -1, .loop = -1});
     return m->bufs.n - 1;
 }
 
@@ -55,7 +58,8 @@ static void own_buf(Memory *m, const Value *v, const Block *home) {
     *r = (Ref){0};
     const Node *n = v->def;
     bool gather = n && n->op == OP_all_gather;
-    int64_t elements = dense_strides(m, &v->type, gather ? n->attr.axes.at[0] : NULL, gather ? n->attr.mesh : 0, r->dim);
+    int64_t elements =
+        dense_strides(m, &v->type, gather ? n->attr.axes.at[0] : NULL, gather ? n->attr.mesh : 0, r->dim);
     r->buf = new_buf(m, elements * dtype_bytes(v->type.dtype), home);
 }
 

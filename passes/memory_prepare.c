@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // memory_prepare: a repeat copies what it yields into its carries at the end of each iteration, one after the other. A
-// value that lies in another carry's memory would be overwritten before it is copied, a carry that is also stacked would
-// have to stay until the end; an iteration number has no memory at all. Such values get a copy: a `stop` node.
+// value that lies in another carry's memory would be overwritten before it is copied, a carry that is also stacked
+// would have to stay until the end; an iteration number has no memory at all. Such values get a copy: a `stop` node.
 #include "passes/layout.h"
 #include "passes/memory.h"
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // memory_share: when is each buffer alive, and which buffers can be one: a carry through all iterations with its first
 // and its next value, a stacked value with its slice, an update with the parameter it replaces, an output with where it
-// is to be read, an elementwise result with an operand that dies. What cannot be one is copied by codegen: at a repeat's
-// beginning (carries), at the end of an iteration (carries, then stacked values, in order), at an assign or output.
+// is to be read, an elementwise result with an operand that dies. What cannot be one is copied by codegen: at a
+// repeat's beginning (carries), at the end of an iteration (carries, then stacked values, in order), at an assign or
+// output.
 //
 // Time counts nodes in program order, bodies included; a repeat has a beginning and an end. Memory used in a body but
 // belonging to a block outside stays alive until the repeat ends, for the next iteration.
@@ -44,7 +45,8 @@ static void extend(Buf *b, int from, int to) {
 static void touch(Memory *m, const Value *v, const Block *where, int at) {
     Buf *b = buf_of(m, v);
     if (!b) return;
-    for (; where && where != b->home && where->owner; where = where->owner->parent) at = memory_repeat(m, where->owner)->end;
+    for (; where && where != b->home && where->owner; where = where->owner->parent)
+        at = memory_repeat(m, where->owner)->end;
     extend(b, at, at);
 }
 
@@ -86,9 +88,9 @@ static bool depends(const Value *v, const Value *on) {
     return false;
 }
 
-// May n write result r where `root` lies, although it reads it? It must read each element there to make the same element
-// of r and all results must be made element by element alike: an element is loaded once, before what depends on it is
-// stored.
+// May n write result r where `root` lies, although it reads it? It must read each element there to make the same
+// element of r and all results must be made element by element alike: an element is loaded once, before what depends on
+// it is stored.
 static bool in_place(Memory *m, const Node *n, const Value *r, int root) {
     if (!is_elementwise(n)) return false;
     for (int i = 0; i < n->nresults; i++)
@@ -96,7 +98,8 @@ static bool in_place(Memory *m, const Node *n, const Value *r, int root) {
     for (int i = 0; i < n->nargs; i++) {
         const Value *x = n->args[i];
         if (m->ref[x->id].buf < 0 || memory_root(m, m->ref[x->id].buf) != root) continue;
-        if (!type_same_dims(&x->type, &r->type) || dtype_bytes(x->type.dtype) != dtype_bytes(r->type.dtype)) return false;
+        if (!type_same_dims(&x->type, &r->type) || dtype_bytes(x->type.dtype) != dtype_bytes(r->type.dtype))
+            return false;
         if (!memory_is_whole(m, x)) return false;
         if (n->op == OP_fused && !depends(block_yield(n->body)->args[r->index], n->body->params[i])) return false;
     }
@@ -203,7 +206,9 @@ static void share_structure(Memory *m, const Block *b) {
 static void share_reduce(Memory *m, const Node *n, int at) {
     int a = own_root(m, n->args[0], n->parent), r = m->ref[n->results[0]->id].buf;
     if (a < 0 || m->bufs.at[a].last != at || !memory_is_whole(m, n->results[0])) return;
-    if (m->bufs.at[r].into < 0 || m->bufs.at[r].open) join(m, a, r);
+    if (m->bufs.at[r].into >= 0 && !m->bufs.at[r].open) return;
+    m->bufs.at[a].into = r; // with r's slice, where r has one
+    extend(&m->bufs.at[r], m->bufs.at[a].first, m->bufs.at[a].last);
 }
 
 static bool is_taken(const Memory *m, const Node *n, int results, int root) { // by an earlier result of n

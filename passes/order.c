@@ -28,10 +28,10 @@ typedef struct Order {
     Block *block;
     Item *item;
     int n;
-    int *item_of;    // by value id: the item that makes it, or -1 (parameters of the block, outer values)
-    int *base;       // by value id: the value whose memory it views
-    int *users;      // by base id: items that read it and are not done
-    int64_t *bytes;  // by base id: 0 for what lives anyway
+    int *item_of;   // by value id: the item that makes it, or -1 (parameters of the block, outer values)
+    int *base;      // by value id: the value whose memory it views
+    int *users;     // by base id: items that read it and are not done
+    int64_t *bytes; // by base id: 0 for what lives anyway
     Node **emitted;
     int nemitted;
 } Order;

@@ -67,7 +67,8 @@ static bool resolve_tree(Resolve *r, Node *root) {
     int full = 0; // a term with all axes goes first: it fixes their order
     for (int i = 0; i < n; i++) {
         if (term[i].reduce) {
-            Node *reduced = layout_all_reduce(r->f, root->parent, root->prev, term[i].sum, term[i].reduce, false, root->loc);
+            Node *reduced =
+                layout_all_reduce(r->f, root->parent, root->prev, term[i].sum, term[i].reduce, false, root->loc);
             if (!reduced) return false;
             term[i].sum = reduced->results[0];
         }

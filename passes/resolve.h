@@ -8,13 +8,13 @@
 typedef struct Pending {
     Unit *u;
     Func *f;
-    int known;          // ids below are analysed; nodes made later have none of the below
-    MeshSet *intro;     // sums the defining op leaves pending whatever its operands are
-    MeshSet *born;      // pending at definition
-    MeshSet *keep;      // what all users accept
-    MeshSet *carry;     // body parameters of carries: pending through all iterations
-    bool *zero;         // zero everywhere: may be declared pending over anything
-    bool *inner;        // results of adds that belong to the tree of the add using them
+    int known;      // ids below are analysed; nodes made later have none of the below
+    MeshSet *intro; // sums the defining op leaves pending whatever its operands are
+    MeshSet *born;  // pending at definition
+    MeshSet *keep;  // what all users accept
+    MeshSet *carry; // body parameters of carries: pending through all iterations
+    bool *zero;     // zero everywhere: may be declared pending over anything
+    bool *inner;    // results of adds that belong to the tree of the add using them
     int *uses;
     Node **user;        // of values used once
     MeshSet everything; // all mesh axes

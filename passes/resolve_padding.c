@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // resolve_padding: where the mesh does not divide an axis, the last ranks hold padding, whose content is arbitrary. It
-// must not reach a valid place: before a padded axis is summed, contracted or stored in a parameter it is masked with 0,
-// before a maximum with the smallest number, unless it is known to be zero there.
+// must not reach a valid place: before a padded axis is summed, contracted or stored in a parameter it is masked with
+// 0, before a maximum with the smallest number, unless it is known to be zero there.
 //
-//   before    %s: f32[batch/data=7] = sum %e over vocab             %e: f32[batch/data=7, vocab/tensor=67], two ranks each
-//   after     %m: f32[batch/data=7, vocab/tensor=67] = mask %e over vocab value 0
+//   before    %s: f32[batch/data=7] = sum %e over vocab             %e: f32[batch/data=7, vocab/tensor=67], two ranks
+//   each after     %m: f32[batch/data=7, vocab/tensor=67] = mask %e over vocab value 0
 //             %s: f32[batch/data=7] = sum %m over vocab
 //
-// Known of every value: the padded dimensions in whose padding it is zero, whatever the other indices are; whether it is
-// finite everywhere (0 * inf would be NaN). Parameters, states and inputs are zero in padding: the runtime puts zeros
-// there, and updates are masked before they are stored.
+// Known of every value: the padded dimensions in whose padding it is zero, whatever the other indices are; whether it
+// is finite everywhere (0 * inf would be NaN). Parameters, states and inputs are zero in padding: the runtime puts
+// zeros there, and updates are masked before they are stored.
 #include "passes/resolve.h"
 #include <math.h>
 

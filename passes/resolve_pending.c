@@ -151,7 +151,8 @@ static bool forward_repeat(Pending *p, Node *n) {
     bool changed = false;
     for (int k = 0; k < repeat_carries(n); k++) {
         Value *param = body->params[k + 1];
-        changed |= narrow(&p->carry[param->id], pending_or_any(p, n->args[k]) & p->keep[param->id] & ~type_split(&param->type));
+        changed |= narrow(&p->carry[param->id],
+                          pending_or_any(p, n->args[k]) & p->keep[param->id] & ~type_split(&param->type));
         p->born[param->id] = p->carry[param->id];
     }
     changed |= forward_block(p, body);
@@ -185,7 +186,8 @@ static bool forward_block(Pending *p, Block *b) {
 
 static bool grows(const Pending *p, const Value *from, const Value *to) {
     int64_t a, b;
-    if (!type_local_elements(&from->type, &p->u->mesh, &a) || !type_local_elements(&to->type, &p->u->mesh, &b)) return true;
+    if (!type_local_elements(&from->type, &p->u->mesh, &a) || !type_local_elements(&to->type, &p->u->mesh, &b))
+        return true;
     return b > a;
 }
 
@@ -213,7 +215,8 @@ static MeshSet accepted(const Pending *p, const Node *n, int arg) {
     case OP_cast: return dtype_is_float(x->type.dtype) && dtype_is_float(y->type.dtype) ? p->everything : 0;
     case OP_mask: return n->attr.f == 0 ? p->everything : 0;
     case OP_expand: return grows(p, x, y) ? 0 : p->everything;
-    case OP_place: return p->uses[y->id] == 1 && p->user[y->id]->op == OP_add ? p->everything : grows(p, x, y) ? 0 : p->everything;
+    case OP_place:
+        return p->uses[y->id] == 1 && p->user[y->id]->op == OP_add ? p->everything : grows(p, x, y) ? 0 : p->everything;
     case OP_neg:
     case OP_stop:
     case OP_rename:

@@ -37,7 +37,8 @@ static Loc split_loc(const Shard *s, const Axis *axis, int mesh_axis) {
     return s->u->strategy->loc;
 }
 
-// A mesh axis can split one dimension of a tensor. The frontend has said so for what the author named; this finds what passes made.
+// A mesh axis can split one dimension of a tensor. The frontend has said so for what the author named; this finds what
+// passes made.
 static void check_type(Shard *s, const Value *v, Loc at) {
     const Type *t = &v->type;
     for (int i = 0; i < t->rank; i++)
@@ -132,7 +133,8 @@ static void need_operands(Shard *s, Node *n) {
             for (int a = 0; a < 2; a++) need_whole(s, n, i, axes->at[a]);
         break;
     case OP_repeat:
-        for (int i = repeat_carries(n); i < repeat_carries(n) + repeat_stacked(n); i++) need_whole(s, n, i, axes->at[0]);
+        for (int i = repeat_carries(n); i < repeat_carries(n) + repeat_stacked(n); i++)
+            need_whole(s, n, i, axes->at[0]);
         break;
     default: break;
     }
@@ -202,9 +204,7 @@ static void settle_node(Shard *s, Node *n) {
     }
 }
 
-static void settle_block(Shard *s, Block *b) {
-    FOR_NODES(n, b) if (s->ok) settle_node(s, n);
-}
+static void settle_block(Shard *s, Block *b) { FOR_NODES(n, b) if (s->ok) settle_node(s, n); }
 
 bool pass_shard(Unit *u) {
     if (!u->strategy) return true;

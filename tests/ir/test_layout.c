@@ -66,7 +66,7 @@ static const char *world_said(World *w) {
 }
 
 typedef struct Layout {
-    const char *mesh; // "data=2 tensor=4"
+    const char *mesh;   // "data=2 tensor=4"
     const char *splits; // "batch:data head:tensor"
 } Layout;
 
@@ -118,7 +118,8 @@ static bool set_leaves(Eval *e, const Func *f, Arena *arena) {
         if (n->op != OP_param && n->op != OP_state && n->op != OP_input) continue;
         int64_t count;
         type_elements(&n->results[0]->type, &count);
-        double *v = NEW_ARRAY(arena, double, count), least = (double)n->attr.j, limit = n->attr.i ? (double)n->attr.i : 3;
+        double *v = NEW_ARRAY(arena, double, count), least = (double)n->attr.j,
+               limit = n->attr.i ? (double)n->attr.i : 3;
         noise_state = 7;
         for (const char *p = n->attr.s; *p; p++) noise_state = noise_state * 31 + (unsigned char)*p;
         for (int i = 0; i < 4; i++) noise();
@@ -208,7 +209,8 @@ static int choose(int n) {
 
 // A random mesh of at most 8 ranks and up to four split axes, two mesh axes on one axis included.
 static int check_random(const char *path, const char *text, size_t size, int count) {
-    static const char *const meshes[] = {"a=2", "a=3", "a=2 b=2", "a=2 b=3", "a=4", "a=5", "a=2 b=2 c=2", "a=4 b=2", "a=1 b=2", "a=8"};
+    static const char *const meshes[] = {"a=2", "a=3",         "a=2 b=2", "a=2 b=3", "a=4",
+                                         "a=5", "a=2 b=2 c=2", "a=4 b=2", "a=1 b=2", "a=8"};
     int legal = 0;
     World w;
     world_new(&w, path, text, size);
@@ -256,8 +258,9 @@ static void check_count(const char *path, const char *text, size_t size, const L
     for (const Node *n = top->first; n; n = n->next)
         if (n->op == OP_repeat) *(repeats++ ? &got.backward : &got.forward) += count_in(n->body, &got.others);
     if (memcmp(&got, &want, sizeof got)) {
-        fail(path, "%s %s: %d all_reduces at the top, %d forward, %d backward, %d others; expected %d, %d, %d, %d", l->mesh,
-             l->splits, got.top, got.forward, got.backward, got.others, want.top, want.forward, want.backward, want.others);
+        fail(path, "%s %s: %d all_reduces at the top, %d forward, %d backward, %d others; expected %d, %d, %d, %d",
+             l->mesh, l->splits, got.top, got.forward, got.backward, got.others, want.top, want.forward, want.backward,
+             want.others);
         if (getenv("TGF_DUMP")) func_print(unit_func(w.u, "train"), stderr);
     }
     world_free(&w);
@@ -288,7 +291,8 @@ int main(int argc, char **argv) {
             fail(paths[p], "cannot be read: run from the source folder");
             continue;
         }
-        for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) check_layout(paths[p], text, size, &layouts[i], i < 8);
+        for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
+            check_layout(paths[p], text, size, &layouts[i], i < 8);
         printf("%s: %d of %d random layouts are legal\n", paths[p], check_random(paths[p], text, size, random), random);
         if (p == 0) {
             check_count(paths[p], text, size, &(Layout){"tensor=3", "head:tensor hidden:tensor vocab:tensor"},
