@@ -405,7 +405,7 @@ static bool parse_head(Parser *p) {
 }
 
 static bool parse_leaf(Parser *p, int kind, PlanLeaf *l) {
-    int dtype;
+    int dtype = 0;
     l->kind = (PlanLeafKind)kind;
     if (!parse_string(p, &l->name)) return false;
     if (accept_word(p, "as") && !parse_string(p, &l->storage)) return false;
@@ -478,7 +478,7 @@ static bool parse_kernel_call(Parser *p, PlanInstr *in) {
 }
 
 static bool parse_comm(Parser *p, PlanInstr *in) {
-    int comm, reduce, dtype;
+    int comm = 0, reduce = 0, dtype = 0;
     if (!parse_choice(p, comm_names, "a collective", &comm) || !parse_choice(p, reduce_names, "sum or max", &reduce) ||
         !parse_choice(p, dtype_names, "an element type", &dtype) || !expect_word(p, "on") || !parse_mesh(p, &in->mesh))
         return false;
@@ -571,7 +571,7 @@ static bool parse_plan(Parser *p) {
     Vec(PlanKernel) kernels = {0};
     Vec(PlanFunc) funcs = {0};
     Instrs instrs = {0};
-    int kind;
+    int kind = 0;
     if (!parse_head(p)) return false;
     while (p->at < p->end && *p->at != 'k' && *p->at != 'f') {
         PlanLeaf l = {0};
