@@ -567,6 +567,16 @@ static void emit_loop(Emit *e, const KStmt *s) {
     forget(e, mark);
 }
 
+// Does one of the statements [from, to) update an accumulator that is declared in this body?
+static bool updates_own(const KBody *body, int from, int to) {
+    for (int i = from; i < to; i++)
+        for (int j = 0; j < i; j++)
+            if (body->stmts.at[i]->kind == KSTMT_UPDATE && body->stmts.at[j]->kind == KSTMT_ACC &&
+                body->stmts.at[j]->var == body->stmts.at[i]->var)
+                return true;
+    return false;
+}
+
 static void emit_body(Emit *e, const KBody *body) {
     int n = body->stmts.n;
     for (int i = 0; i < n; i++) {
@@ -575,7 +585,10 @@ static void emit_body(Emit *e, const KBody *body) {
             acc_open(e, body, s->var);
         } else if (is_effect(s)) {
             int to = i;
-            while (to < n && is_effect(body->stmts.at[to])) to++;
+            // A sum over a single place is final at once: what reads it comes after.
+            while (to < n && is_effect(body->stmts.at[to]) &&
+                   !(to > i && body->stmts.at[to]->kind == KSTMT_STORE && updates_own(body, i, to)))
+                to++;
             emit_effects(e, body, i, to);
             i = to - 1;
         } else {
