@@ -47,20 +47,32 @@ Status snapshot_inputs(Program *p, uint64_t seed) {
     return status_ok();
 }
 
-static Status take_leaf(Program *p, int leaf, Snapshot *out) {
+static Status widen(const PlanLeaf *l, const void *raw, int64_t n, double *at) {
+    for (int64_t i = 0; i < n; i++) {
+        switch (l->dtype) {
+        case PLAN_F32: at[i] = ((const float *)raw)[i]; break;
+        case PLAN_F64: at[i] = ((const double *)raw)[i]; break;
+        case PLAN_I32: at[i] = ((const int32_t *)raw)[i]; break;
+        case PLAN_BOOL: at[i] = ((const unsigned char *)raw)[i]; break;
+        default:
+            return status_make(STATUS_UNSUPPORTED, "'%s' has an element type that verify does not compare", l->name);
+        }
+    }
+    return status_ok();
+}
+
+static Status take_leaf(Program *p, int leaf, Snapshot *out, Status *replicas) {
     const PlanLeaf *l = &program_plan(p)->leaves[leaf];
     int64_t n = leaf_elements(l);
     void *raw = malloc((size_t)leaf_bytes(l) + 1);
     double *at = malloc(sizeof *at * (size_t)(n + 1));
-    Status s =
-        raw && at ? program_read_leaf(p, leaf, true, raw) : status_make(STATUS_MEMORY, "no memory for '%s'", l->name);
-    for (int64_t i = 0; i < n && !status_failed(&s); i++) switch (l->dtype) {
-        case PLAN_F32: at[i] = ((float *)raw)[i]; break;
-        case PLAN_F64: at[i] = ((double *)raw)[i]; break;
-        case PLAN_I32: at[i] = ((int32_t *)raw)[i]; break;
-        case PLAN_BOOL: at[i] = ((unsigned char *)raw)[i]; break;
-        default: s = status_make(STATUS_UNSUPPORTED, "'%s' has an element type that verify does not compare", l->name);
-        }
+    Status s = status_make(STATUS_MEMORY, "no memory for '%s'", l->name);
+    if (raw && at) s = program_read_leaf(p, leaf, true, raw);
+    if (s.code == STATUS_COMM) {
+        if (!status_failed(replicas)) *replicas = s;
+        s = status_ok();
+    }
+    if (!status_failed(&s)) s = widen(l, raw, n, at);
     free(raw);
     if (status_failed(&s)) {
         free(at);
@@ -79,9 +91,11 @@ Status snapshot_take(Program *p, const char *func, Snapshot *out) {
     *out = (Snapshot){.at = calloc((size_t)plan->nleaves + 1, sizeof *out->at)};
     if (!out->at || !f)
         return status_make(STATUS_INTERNAL, f ? "no memory for a snapshot" : "the plan has no function '%s'", func);
-    for (int i = 0; i < f->noutputs; i++) STATUS_TRY(take_leaf(p, f->outputs[i], out));
+    Status replicas = status_ok(); // copies that differ are reported when everything is taken
+    for (int i = 0; i < f->noutputs; i++) STATUS_TRY(take_leaf(p, f->outputs[i], out, &replicas));
     for (int i = 0; i < plan->nleaves; i++)
-        if (plan->leaves[i].kind == PLAN_PARAM || plan->leaves[i].kind == PLAN_STATE) STATUS_TRY(take_leaf(p, i, out));
+        if (plan->leaves[i].kind == PLAN_PARAM || plan->leaves[i].kind == PLAN_STATE)
+            STATUS_TRY(take_leaf(p, i, out, &replicas));
     double squares = 0, count = 0;
     for (int i = 0; i < out->n; i++)
         if (out->at[i].kind == NAMED_GRADIENT) {
@@ -89,7 +103,7 @@ Status snapshot_take(Program *p, const char *func, Snapshot *out) {
             count += (double)out->at[i].count;
         }
     out->gradient_rms = count > 0 ? sqrt(squares / count) : 0;
-    return status_ok();
+    return replicas;
 }
 
 void snapshot_free(Snapshot *s) {

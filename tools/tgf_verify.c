@@ -19,91 +19,96 @@ typedef struct Verify {
     bool quiet;
     Built one; // the truth
     Snapshot truth;
+    Built probe_one; // the truth with probes
+    Snapshot probed;
     double tolerance;
 } Verify;
 
-// Runs init and one training step on b's program with inputs drawn from the seed, and takes everything it made.
-static Status run_step(Verify *v, Built *b, Snapshot *out) {
-    STATUS_TRY(program_set_optional(b->program, "seed", (int32_t)v->seed));
-    STATUS_TRY(program_run(b->program, "init"));
-    STATUS_TRY(program_set_optional(b->program, "seed", (int32_t)v->seed));
-    STATUS_TRY(program_set_optional(b->program, "step", 0));
-    STATUS_TRY(snapshot_inputs(b->program, (uint64_t)v->seed));
-    STATUS_TRY(program_run(b->program, "train"));
-    return snapshot_take(b->program, "train", out);
+// Runs init and one training step with inputs drawn from the seed, and takes everything it made.
+static Status run_step(const Verify *v, Program *p, Snapshot *out) {
+    STATUS_TRY(program_set_optional(p, "seed", (int32_t)v->seed));
+    STATUS_TRY(program_run(p, "init"));
+    STATUS_TRY(program_set_optional(p, "seed", (int32_t)v->seed));
+    STATUS_TRY(program_set_optional(p, "step", 0));
+    STATUS_TRY(snapshot_inputs(p, (uint64_t)v->seed));
+    STATUS_TRY(program_run(p, "train"));
+    return snapshot_take(p, "train", out);
 }
 
-// Compiles and runs one layout (extra: declarations naming the strategy), with or without probes and faults.
-static int run_layout(Verify *v, const char *strategy, const char *extra, bool probe, const ProgramOptions *options,
-                      Built *b, Snapshot *out) {
+// The same on the kernels of `b` with a fault seeded.
+static Status run_faulty(const Verify *v, const Built *b, const Fault *fault, Snapshot *out) {
+    ProgramOptions o = v->program;
+    o.faults = fault;
+    o.nfaults = 1;
+    Program *p = NULL;
+    Status s = program_make_from_plan(codegen_jit_plan(b->jit), codegen_jit_kernels(b->jit), &o, &p);
+    if (!status_failed(&s)) s = run_step(v, p, out);
+    program_free(p);
+    return s;
+}
+
+static int build_layout(const Verify *v, const char *strategy, const char *extra, bool probe, Built *b) {
     CompileRequest r = v->request;
     r.strategy = strategy;
     r.extra = extra;
     r.keep_gradients = true;
     r.probe = probe;
-    int rc = built_make(&r, v->mcpu, options, b);
+    return built_make(&r, v->mcpu, &v->program, b);
+}
+
+static int run_layout(const Verify *v, const char *strategy, const char *extra, bool probe, Built *b, Snapshot *out) {
+    int rc = build_layout(v, strategy, extra, probe, b);
     if (rc) return rc;
-    Status s = run_step(v, b, out);
+    Status s = run_step(v, b->program, out);
     return status_failed(&s) ? status_report(&s, "verify") : 0;
 }
 
-// Finds the first probe, in program order, at which a layout parts from one rank. Returns its label in `name`.
-static void name_first(Verify *v, const char *strategy, const char *extra, const Fault *fault, const PlanInstr *where,
-                       char *name, size_t size) {
-    Built one = {0}, many = {0};
-    Snapshot a = {0}, b = {0};
-    snprintf(name, size, "an op without a probe");
-    if (run_layout(v, NULL, NULL, true, &v->program, &one, &a)) goto done;
-    ProgramOptions o = v->program;
-    Fault same;
-    if (fault) { // compile once to see the plan, then seed the same fault at the same step of it
-        CompileRequest r = v->request;
-        r.strategy = strategy;
-        r.extra = extra;
-        r.keep_gradients = r.probe = true;
-        if (built_make(&r, v->mcpu, &o, &many)) goto done;
-        const Plan *p = program_plan(many.program);
-        const PlanFunc *f = plan_func(p, "train");
-        int at = -1;
-        for (int i = f->first; i < f->first + f->count && at < 0; i++) {
-            const PlanInstr *n = &p->instrs[i];
-            if (n->kind == where->kind && n->line == where->line && n->comm == where->comm && n->op && where->op &&
-                !strcmp(n->op, where->op))
-                at = i;
-        }
-        if (at < 0) goto done;
-        same = *fault;
-        same.instr = at;
-        o.faults = &same;
-        o.nfaults = 1;
-        built_end(&many);
-        memset(&many, 0, sizeof many);
-    }
-    if (run_layout(v, strategy, extra, true, &o, &many, &b)) goto done;
+// The truth with every contraction's result as an output; made once, when something differs.
+static bool probe_truth(Verify *v) {
+    if (!v->probed.n && run_layout(v, NULL, NULL, true, &v->probe_one, &v->probed)) return false;
+    return true;
+}
+
+// The first probe, in program order, at which a step parts from one rank.
+static void name_first(Verify *v, const Snapshot *s, char *name, size_t size) {
     Difference d;
-    for (int i = 0; i < a.n; i++)
-        if (!strncmp(a.at[i].name, "probe.", 6) && snapshot_differs(&a, i, &b, v->tolerance, &d)) {
-            snprintf(name, size, "%s", a.at[i].name + 11);
-            break;
+    snprintf(name, size, "behind the last contraction");
+    for (int i = 0; i < v->probed.n; i++)
+        if (!strncmp(v->probed.at[i].name, "probe.", 6) && snapshot_differs(&v->probed, i, s, v->tolerance, &d)) {
+            snprintf(name, size, "%s", v->probed.at[i].name + strlen("probe.0000 "));
+            return;
         }
-done:
-    snapshot_free(&a);
-    snapshot_free(&b);
-    built_end(&one);
-    built_end(&many);
+}
+
+// The step of b's training function that stands for step `at` of another compilation of the same layout; -1: none.
+static int same_step(const Built *b, const PlanInstr *at) {
+    const Plan *p = program_plan(b->program);
+    const PlanFunc *f = plan_func(p, "train");
+    for (int i = f->first; i < f->first + f->count; i++) {
+        const PlanInstr *n = &p->instrs[i];
+        if (n->kind == at->kind && n->line == at->line && n->comm == at->comm && n->op && at->op &&
+            !strcmp(n->op, at->op))
+            return i;
+    }
+    return -1;
 }
 
 // Compares a layout with the truth. 0 equal, 1 different (reported), else a status.
 static int check_layout(Verify *v, const char *strategy, const char *extra, const char *label) {
     Built b = {0};
     Snapshot s = {0};
-    int rc = run_layout(v, strategy, extra, false, &v->program, &b, &s);
+    int rc = run_layout(v, strategy, extra, false, &b, &s);
     if (!rc) {
         Difference worst = {0};
         int wrong = snapshot_compare(&v->truth, &s, v->tolerance, &worst);
         if (wrong) {
-            char first[300];
-            name_first(v, strategy, extra, NULL, NULL, first, sizeof first);
+            char first[300] = "?";
+            Built probe = {0};
+            Snapshot many = {0};
+            if (probe_truth(v) && !run_layout(v, strategy, extra, true, &probe, &many))
+                name_first(v, &many, first, sizeof first);
+            snapshot_free(&many);
+            built_end(&probe);
             printf("%-36s DIFFERS: %s by %.3g (allowed %.3g), %d of %d tensors; first op that differs: %s\n", label,
                    worst.name, worst.error, worst.allowed, wrong, v->truth.n, first);
             rc = 1;
@@ -127,63 +132,61 @@ static void describe(const Plan *p, int instr, char *text, size_t size) {
              n->op ? " " : "", n->op ? n->op : "", n->file ? " at " : "", n->file ? n->file : "", n->line);
 }
 
-// Seeds one fault of every kind at several steps of the training function. Returns the number not noticed, or -1.
+// Seeds faults of every kind, `each` of one kind, spread over the training function. Returns how many went unnoticed,
+// or -1.
 static int check_faults(Verify *v, const char *strategy, const char *extra, int each) {
-    Built plain = {0};
-    CompileRequest r = v->request;
-    r.strategy = strategy;
-    r.extra = extra;
-    r.keep_gradients = true;
-    if (built_make(&r, v->mcpu, &v->program, &plain)) {
+    Built plain = {0}, probe = {0};
+    if (build_layout(v, strategy, extra, false, &plain) || build_layout(v, strategy, extra, true, &probe) ||
+        !probe_truth(v)) {
         built_end(&plain);
+        built_end(&probe);
         return -1;
     }
     const Plan *p = program_plan(plain.program);
     const PlanFunc *f = plan_func(p, "train");
     int missed = 0, seeded = 0;
     for (FaultKind kind = FAULT_DROP_COMM; kind <= FAULT_SKIP_ITERATION; kind++) {
-        int fits = 0;
+        int fits = 0, seen = 0, taken = 0;
         for (int i = f->first; i < f->first + f->count; i++) {
-            Fault probe = {.kind = kind, .instr = i, .rank = -1};
-            Status s = fault_resolve(p, &probe);
+            Status s = fault_resolve(p, &(Fault){.kind = kind, .instr = i, .rank = -1});
             fits += !status_failed(&s);
         }
-        int want = fits < each ? fits : each, seen = 0, taken = 0;
+        int want = fits < each ? fits : each;
         for (int i = f->first; i < f->first + f->count && taken < want; i++) {
             Fault fault = {.kind = kind, .instr = i, .rank = -1};
             Status s = fault_resolve(p, &fault);
-            if (status_failed(&s)) continue;
-            if ((int64_t)seen++ * want / fits < taken) continue; // spread over the function
+            if (status_failed(&s) || (int64_t)seen++ * want / fits < taken) continue;
             taken++;
             seeded++;
-            ProgramOptions o = v->program;
-            o.faults = &fault;
-            o.nfaults = 1;
-            Built b = {0};
-            Snapshot snap = {0};
-            char where[300], first[300] = "";
+            char where[300], first[300] = "a step that probes hide";
             describe(p, i, where, sizeof where);
-            CompileRequest again = r;
-            int rc = built_make(&again, v->mcpu, &o, &b);
-            Status run = rc ? status_make(STATUS_INTERNAL, "not compiled") : run_step(v, &b, &snap);
+            Snapshot snap = {0}, many = {0};
             Difference worst = {0};
-            if (status_failed(&run)) {
-                printf("fault %-14s at %s: caught: %s\n", fault_name(kind), where, run.message);
-            } else if (snapshot_compare(&v->truth, &snap, v->tolerance, &worst)) {
-                name_first(v, strategy, extra, &fault, &p->instrs[i], first, sizeof first);
+            s = run_faulty(v, &plain, &fault, &snap);
+            bool wrong = status_failed(&s) || snapshot_compare(&v->truth, &snap, v->tolerance, &worst);
+            if (wrong) {
+                Fault same = {.kind = kind, .instr = same_step(&probe, &p->instrs[i]), .rank = -1};
+                Status r = same.instr < 0 ? status_make(STATUS_INVALID, "none")
+                                          : fault_resolve(program_plan(probe.program), &same);
+                if (!status_failed(&r)) r = run_faulty(v, &probe, &same, &many);
+                if (many.n) name_first(v, &many, first, sizeof first);
+            }
+            if (status_failed(&s))
+                printf("fault %-14s at %s: caught: %s; first op that differs: %s\n", fault_name(kind), where, s.message,
+                       first);
+            else if (wrong)
                 printf("fault %-14s at %s: caught: %s differs by %.3g (allowed %.3g); first op that differs: %s\n",
                        fault_name(kind), where, worst.name, worst.error, worst.allowed, first);
-            } else {
-                printf("fault %-14s at %s: NOT NOTICED\n", fault_name(kind), where);
-                missed++;
-            }
+            else printf("fault %-14s at %s: NOT NOTICED\n", fault_name(kind), where);
+            missed += !wrong;
             fflush(stdout);
             snapshot_free(&snap);
-            built_end(&b);
+            snapshot_free(&many);
         }
     }
     printf("%d faults seeded, %d caught\n", seeded, seeded - missed);
     built_end(&plain);
+    built_end(&probe);
     return missed;
 }
 
@@ -268,7 +271,7 @@ int tool_verify(int argc, char **argv) {
     double began = now_seconds();
     Arena *a = arena_new();
     int wrong = 0;
-    rc = run_layout(&v, NULL, NULL, false, &v.program, &v.one, &v.truth);
+    rc = run_layout(&v, NULL, NULL, false, &v.one, &v.truth);
     if (!rc) {
         v.tolerance = verify_tolerance(v.one.c.unit, "train");
         printf("tolerance %.3g: 2^-24 times the square roots of the lengths of all reductions of the step "
@@ -310,7 +313,9 @@ int tool_verify(int argc, char **argv) {
     }
     if (!rc) printf("%s, in %.1f s\n", wrong ? "NOT verified" : "verified", now_seconds() - began);
     snapshot_free(&v.truth);
+    snapshot_free(&v.probed);
     built_end(&v.one);
+    built_end(&v.probe_one);
     arena_free(a);
     return rc ? rc : wrong ? 1 : 0;
 }
