@@ -4,7 +4,6 @@
 // within a tolerance that is derived from the program. With --faults, errors are seeded on purpose and each must be
 // noticed.
 #include "tools/tgf.h"
-#include "runtime/comm.h"
 #include "tools/tgf_verify.h"
 #include <inttypes.h>
 #include <math.h>
@@ -125,11 +124,10 @@ static int check_layout(Verify *v, const char *strategy, const char *extra, cons
 
 static void describe(const Plan *p, int instr, char *text, size_t size) {
     const PlanInstr *n = &p->instrs[instr];
-    snprintf(text, size, "step %d, %s%s%s%s%s:%d", instr,
-             n->kind == INSTR_COMM   ? comm_kind_name(n->comm)
-             : n->kind == INSTR_LOOP ? "loop"
-                                     : "kernel",
-             n->op ? " " : "", n->op ? n->op : "", n->file ? " at " : "", n->file ? n->file : "", n->line);
+    const char *kind = n->kind == INSTR_LOOP     ? "loop "
+                       : n->kind == INSTR_KERNEL ? "kernel "
+                                                 : ""; // a collective's op says it
+    snprintf(text, size, "step %d, %s%s at %s:%d", instr, kind, n->op ? n->op : "", n->file ? n->file : "-", n->line);
 }
 
 // Seeds faults of every kind, `each` of one kind, spread over the training function. Returns how many went unnoticed,
