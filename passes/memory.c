@@ -58,6 +58,17 @@ static int leaf_kind(const Node *n) {
     }
 }
 
+bool memory_is_local(const Unit *u, const Leaf *leaf) {
+    int funcs = 0;
+    for (int i = 0; i < u->funcs.n && leaf->kind == LEAF_OUTPUT; i++)
+        for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next)
+            if (n->op == OP_output && n->attr.s == leaf->name) {
+                funcs++;
+                break;
+            }
+    return funcs == 1;
+}
+
 static bool place_leaves(Unit *u, Storage *s) {
     int count = 0;
     for (int i = 0; i < u->funcs.n; i++)
@@ -71,6 +82,7 @@ static bool place_leaves(Unit *u, Storage *s) {
             for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next)
                 if (leaf_kind(n) == kind && !add_leaf(u, s, n)) return false;
         for (int i = first; i < s->nleaves; i++) {
+            if (memory_is_local(u, &s->leaves[i])) continue;
             s->leaves[i].offset = at;
             if (!checked_add(at, s->leaves[i].bytes, &at) || !checked_round_up(at, SLAB_ALIGN, &at)) {
                 diag_error(u->diag, (Loc){0}, "the memory of one rank is larger than any machine's");
@@ -89,10 +101,30 @@ typedef struct Slot { // a root buffer to place
     int first, last, buf;
 } Slot;
 
+static int earlier(const Slot *x, const Slot *y) {
+    if (x->first != y->first) return x->first < y->first ? -1 : 1;
+    return x->buf - y->buf;
+}
+static int descending(double x, double y) { return (x < y) - (x > y); }
+
 static int by_size(const void *a, const void *b) {
     const Slot *x = a, *y = b;
-    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
-    return x->first != y->first ? (x->first > y->first) - (x->first < y->first) : x->buf - y->buf;
+    int d = descending((double)x->bytes, (double)y->bytes);
+    return d ? d : earlier(x, y);
+}
+static double length(const Slot *s) { return (double)s->last - s->first + 1; }
+static int by_length(const void *a, const void *b) {
+    int d = descending(length(a), length(b));
+    return d ? d : by_size(a, b);
+}
+static int by_area(const void *a, const void *b) {
+    const Slot *x = a, *y = b;
+    int d = descending(length(x) * (double)x->bytes, length(y) * (double)y->bytes);
+    return d ? d : by_size(a, b);
+}
+static int by_time(const void *a, const void *b) {
+    const Slot *x = a, *y = b;
+    return x->first != y->first ? earlier(x, y) : by_size(a, b);
 }
 
 static int by_offset(const void *a, const void *b) {
@@ -113,14 +145,7 @@ static bool place_slot(Slot *slot, Slot *const *alive, int n) {
     return checked_add(at, slot->bytes, &end);
 }
 
-static bool place_buffers(Memory *m, int64_t base, int64_t *out_bytes) {
-    Slot *slot = NEW_ARRAY(m->a, Slot, m->bufs.n), **alive = NEW_ARRAY(m->a, Slot *, m->bufs.n);
-    int n = 0;
-    for (int i = 0; i < m->bufs.n; i++) {
-        const Buf *b = &m->bufs.at[i];
-        if (b->into < 0 && b->home && b->last >= 0) slot[n++] = (Slot){b->bytes, 0, b->first, b->last, i};
-    }
-    qsort(slot, (size_t)n, sizeof *slot, by_size);
+static bool place_slots(Slot *slot, int n, Slot **alive, int64_t *out_bytes) {
     *out_bytes = 0;
     for (int i = 0; i < n; i++) {
         int count = 0;
@@ -130,9 +155,38 @@ static bool place_buffers(Memory *m, int64_t base, int64_t *out_bytes) {
         if (!place_slot(&slot[i], alive, count)) return false;
         int64_t end = align(slot[i].offset + slot[i].bytes);
         if (end > *out_bytes) *out_bytes = end;
-        m->bufs.at[slot[i].buf].offset = base + slot[i].offset;
     }
     return true;
+}
+
+// Tries a few orders and keeps the one that needs least.
+static bool place_buffers(Memory *m, int64_t base, int64_t *out_bytes) {
+    static int (*const orders[])(const void *, const void *) = {by_size, by_area, by_length, by_time};
+    Slot *slot = NEW_ARRAY(m->a, Slot, m->bufs.n), **alive = NEW_ARRAY(m->a, Slot *, m->bufs.n);
+    int n = 0;
+    for (int i = 0; i < m->bufs.n; i++) {
+        const Buf *b = &m->bufs.at[i];
+        if (b->into < 0 && b->home && b->last >= 0) slot[n++] = (Slot){b->bytes, 0, b->first, b->last, i};
+    }
+    *out_bytes = INT64_MAX;
+    for (size_t o = 0; o < sizeof orders / sizeof *orders; o++) {
+        int64_t bytes;
+        qsort(slot, (size_t)n, sizeof *slot, orders[o]);
+        if (!place_slots(slot, n, alive, &bytes)) return false;
+        if (bytes >= *out_bytes) continue;
+        *out_bytes = bytes;
+        for (int i = 0; i < n; i++) m->bufs.at[slot[i].buf].offset = base + slot[i].offset;
+    }
+    return true;
+}
+
+// Outputs of this function alone lie among its activations and stay until the next call.
+static void place_outputs(const Memory *m) {
+    for (const Node *n = m->f->top->first; n; n = n->next) {
+        Leaf *leaf = n->op == OP_output ? memory_leaf(m->storage, LEAF_OUTPUT, n->attr.s) : NULL;
+        if (leaf && memory_is_local(m->u, leaf))
+            leaf->offset = m->bufs.at[memory_root(m, m->leaf_buf[leaf - m->storage->leaves])].offset;
+    }
 }
 
 static Place place_of(const Memory *m, const Value *v) {
@@ -172,6 +226,7 @@ bool pass_memory(Unit *u) {
             diag_error(u->diag, (Loc){0}, "the memory of one rank is larger than any machine's");
             return false;
         }
+        place_outputs(&m);
         fs->of = NEW_ARRAY(u->arena, Place, m.f->next_id);
         place_block(&m, m.f->top, fs->of);
         if (fs->activation_bytes > s->activation_bytes) s->activation_bytes = fs->activation_bytes;

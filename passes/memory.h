@@ -46,6 +46,7 @@ typedef struct Memory {
 
 int64_t memory_bytes(const Unit *u, const Type *t); // on each rank, padding included
 Leaf *memory_leaf(Storage *s, LeafKind kind, Str name);
+bool memory_is_local(const Unit *u, const Leaf *leaf); // an output that only one function has
 int memory_root(const Memory *m, int buf);
 bool memory_is_whole(const Memory *m, const Value *v); // v is all of its buffer, row-major
 bool memory_is_dense(const Memory *m, const Value *v);

@@ -168,8 +168,9 @@ bool memory_layout(Memory *m) {
     for (int i = 0; i < m->nrefs; i++) m->ref[i].buf = -1;
     m->leaf_buf = NEW_ARRAY(m->a, int, m->storage->nleaves);
     for (int i = 0; i < m->storage->nleaves; i++) {
-        m->leaf_buf[i] = new_buf(m, m->storage->leaves[i].bytes, NULL);
-        m->bufs.at[i].offset = m->storage->leaves[i].offset;
+        const Leaf *leaf = &m->storage->leaves[i];
+        m->leaf_buf[i] = new_buf(m, leaf->bytes, memory_is_local(m->u, leaf) ? m->f->top : NULL);
+        m->bufs.at[i].offset = leaf->offset;
     }
     return layout_block(m, m->f->top, 0);
 }

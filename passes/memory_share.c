@@ -70,38 +70,101 @@ static void live_block(Memory *m, const Block *b) {
 }
 
 // ---- in place
+//
+// A fused kernel goes over the elements once a phase; a phase ends with the reductions the next one needs. Within a
+// phase an element is loaded once, before anything that depends on it is stored. So a result may lie over an operand
+// that is read element by element, in its own order, and not any more in a later phase than the result's.
 
-static bool is_elementwise(const Node *n) {
-    if (op_info(n->op)->traits & TRAIT_MAP) return true;
-    if (n->op != OP_fused) return false;
-    for (const Node *b = n->body->first; b; b = b->next)
-        if (!(op_info(b->op)->traits & TRAIT_MAP) && b->op != OP_const && b->op != OP_index && b->op != OP_random &&
-            b->op != OP_expand && b->op != OP_mask && b->op != OP_yield)
-            return false;
-    return true;
+static bool is_reduction(const Node *n) { return n->op == OP_sum || n->op == OP_max; }
+static bool is_each(const Node *n) { return op_info(n->op)->traits & TRAIT_MAP || n->op == OP_mask; }
+
+// What is known of the values of one fused body, by value id; filled in order, so each value is looked at once.
+typedef struct Body {
+    const Block *block;
+    int *phase; // in which a value is known; 0 for the kernel's operands
+    bool *each; // made from the operand's same element
+    bool *load; // making it, in the phase at hand, loads the operand
+} Body;
+
+static bool inside(const Body *b, const Value *v) { return v->def && v->def->parent == b->block; }
+
+static int find_phases(Body *b) {
+    int most = 0;
+    for (const Node *n = b->block->first; n; n = n->next) {
+        int phase = 0;
+        for (int i = 0; i < n->nargs; i++)
+            if (inside(b, n->args[i]) && b->phase[n->args[i]->id] > phase) phase = b->phase[n->args[i]->id];
+        phase += is_reduction(n);
+        for (int i = 0; i < n->nresults; i++) b->phase[n->results[i]->id] = phase;
+        if (phase > most) most = phase;
+    }
+    return most;
 }
 
-static bool depends(const Value *v, const Value *on) {
-    if (v == on) return true;
-    for (int i = 0; v->def && i < v->def->nargs; i++)
-        if (depends(v->def->args[i], on)) return true;
+static bool is_marked(const Body *b, const bool *mark, const Value *v, const Value *operand) {
+    return v == operand || (inside(b, v) && mark[v->id]);
+}
+
+static void find_each(Body *b, const Value *operand) {
+    for (const Node *n = b->block->first; n; n = n->next) {
+        bool each = false;
+        for (int i = 0; i < n->nargs; i++) each |= is_each(n) && is_marked(b, b->each, n->args[i], operand);
+        for (int i = 0; i < n->nresults; i++) b->each[n->results[i]->id] = each;
+    }
+}
+
+// Does the kernel load the operand in this phase? What an earlier phase stored is loaded from there.
+static bool phase_loads(Body *b, const Value *operand, int phase) {
+    const Node *yield = block_yield(b->block);
+    for (const Node *n = b->block->first; n != yield; n = n->next) {
+        Value *v = n->results[0];
+        b->load[v->id] = false;
+        bool stored = false;
+        for (int i = 0; i < yield->nargs; i++) stored |= yield->args[i] == v && b->phase[v->id] < phase;
+        for (int i = 0; i < n->nargs; i++) {
+            bool load = is_marked(b, b->load, n->args[i], operand);
+            int at = inside(b, n->args[i]) ? b->phase[n->args[i]->id] : 0;
+            if (is_reduction(n) && load && at == phase) return true;
+            b->load[v->id] |= load && !is_reduction(n) && !stored;
+        }
+    }
+    for (int i = 0; i < yield->nargs; i++)
+        if ((inside(b, yield->args[i]) ? b->phase[yield->args[i]->id] : 0) == phase &&
+            is_marked(b, b->load, yield->args[i], operand))
+            return true;
     return false;
 }
 
-// May n write result r where `root` lies, although it reads it? It must read each element there to make the same
-// element of r and all results must be made element by element alike: an element is loaded once, before what depends on
-// it is stored.
+static bool fused_in_place(Memory *m, const Node *n, const Value *r, const Value *operand) {
+    int ids = m->f->next_id;
+    Body b = {n->body, NEW_ARRAY(m->a, int, ids), NEW_ARRAY(m->a, bool, ids), NEW_ARRAY(m->a, bool, ids)};
+    const Value *made = block_yield(n->body)->args[r->index];
+    int phases = find_phases(&b);
+    find_each(&b, operand);
+    if (!inside(&b, made) || !b.each[made->id]) return false;
+    for (const Node *x = n->body->first; x; x = x->next) {
+        if (x->op == OP_concat || x->op == OP_place) return false; // walked in pieces
+        for (int i = 0; i < x->nargs; i++) {
+            if (x->args[i]->type.rank > r->type.rank) return false;
+            bool moved = x->op != OP_yield && !is_each(x) && !is_reduction(x);
+            if (moved && is_marked(&b, b.each, x->args[i], operand)) return false;
+        }
+    }
+    for (int phase = b.phase[made->id] + 1; phase <= phases; phase++)
+        if (phase_loads(&b, operand, phase)) return false;
+    return true;
+}
+
+// May n write result r where `root` lies, although it reads it?
 static bool in_place(Memory *m, const Node *n, const Value *r, int root) {
-    if (!is_elementwise(n)) return false;
-    for (int i = 0; i < n->nresults; i++)
-        if (!type_same_dims(&n->results[i]->type, &r->type)) return false;
+    if (!is_each(n) && n->op != OP_fused) return false;
     for (int i = 0; i < n->nargs; i++) {
         const Value *x = n->args[i];
         if (m->ref[x->id].buf < 0 || memory_root(m, m->ref[x->id].buf) != root) continue;
         if (!type_same_dims(&x->type, &r->type) || dtype_bytes(x->type.dtype) != dtype_bytes(r->type.dtype))
             return false;
         if (!memory_is_whole(m, x)) return false;
-        if (n->op == OP_fused && !depends(block_yield(n->body)->args[r->index], n->body->params[i])) return false;
+        if (n->op == OP_fused && !fused_in_place(m, n, r, n->body->params[i])) return false;
     }
     return true;
 }
@@ -183,19 +246,22 @@ static void share_assign(Memory *m, const Node *n) {
 }
 
 static void share_output(Memory *m, const Node *n) {
-    int x = own_root(m, n->args[0], m->f->top);
-    if (x < 0 || !n->args[0]->def) return;
-    const Leaf *leaf = memory_leaf(m->storage, LEAF_OUTPUT, n->attr.s);
-    join(m, x, m->leaf_buf[leaf - m->storage->leaves]);
+    int x = own_root(m, n->args[0], m->f->top),
+        out = m->leaf_buf[memory_leaf(m->storage, LEAF_OUTPUT, n->attr.s) - m->storage->leaves];
+    extend(&m->bufs.at[out], m->clock, INT32_MAX); // read after the function
+    if (x < 0 || !n->args[0]->def || x == out) return;
+    join(m, x, out);
     m->bufs.at[x].open = true;
 }
 
 static void share_structure(Memory *m, const Block *b) {
     for (const Node *n = b->first; n; n = n->next) {
+        m->clock++;
         if (n->op == OP_repeat) {
             share_structure(m, n->body);
             for (int k = repeat_carries(n); k < n->nresults; k++) share_stacked(m, n, k);
             for (int k = 0; k < repeat_carries(n); k++) share_carry(m, n, k);
+            m->clock++;
         }
         if (n->op == OP_assign) share_assign(m, n);
         if (n->op == OP_output) share_output(m, n);
@@ -208,7 +274,7 @@ static void share_reduce(Memory *m, const Node *n, int at) {
     if (a < 0 || m->bufs.at[a].last != at || !memory_is_whole(m, n->results[0])) return;
     if (m->bufs.at[r].into >= 0 && !m->bufs.at[r].open) return;
     m->bufs.at[a].into = r; // with r's slice, where r has one
-    extend(&m->bufs.at[r], m->bufs.at[a].first, m->bufs.at[a].last);
+    extend(&m->bufs.at[memory_root(m, r)], m->bufs.at[a].first, m->bufs.at[a].last);
 }
 
 static bool is_taken(const Memory *m, const Node *n, int results, int root) { // by an earlier result of n
@@ -248,6 +314,7 @@ void memory_share(Memory *m) {
     number_block(m, m->f->top);
     m->clock = 0;
     live_block(m, m->f->top);
+    m->clock = -1; // of the node at hand
     share_structure(m, m->f->top);
     m->clock = 0;
     share_nodes(m, m->f->top);

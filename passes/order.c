@@ -152,7 +152,9 @@ static void emit(Order *o, Item *it) {
 static void demand(Order *o, int i) {
     Item *it = &o->item[i];
     if (it->done) return;
-    for (int k = 0; k < it->before.n; k++) demand(o, it->before.at[k]);
+    for (int lazy = 0; lazy < 2; lazy++) // what waits for its first user goes last
+        for (int k = 0; k < it->before.n; k++)
+            if (o->item[it->before.at[k]].lazy == lazy) demand(o, it->before.at[k]);
     emit(o, it);
 }
 

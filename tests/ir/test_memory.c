@@ -136,9 +136,6 @@ static bool view(Run *r, const Node *n) {
 // Results may lie over operands only element by element.
 static void check_overlap(Run *r, const Node *n) {
     bool map = op_info(n->op)->traits & TRAIT_MAP || n->op == OP_fused;
-    for (const Node *b = n->op == OP_fused ? n->body->first : NULL; b; b = b->next)
-        map &= op_info(b->op)->traits & TRAIT_MAP || !b->nargs || b->op == OP_expand || b->op == OP_mask ||
-               b->op == OP_yield || b->op == OP_random;
     for (int k = 0; k < n->nresults; k++) {
         const Value *y = n->results[k];
         int64_t mark = -2 - k, count = count_of(r, y);
