@@ -97,6 +97,8 @@ TgfStatus tgf_save(TgfModel *model, const char *folder) {
     return give(checkpoint_save(model->program, folder, &info));
 }
 
+int tgf_has_checkpoint(const char *folder) { return checkpoint_exists(folder); }
+
 static Status set_ids(TgfModel *m, const char *name, const int32_t *ids) {
     int leaf = plan_leaf(program_plan(m->program), PLAN_INPUT, name);
     if (leaf < 0) return status_make(STATUS_INVALID, "the model has no input '%s'", name);

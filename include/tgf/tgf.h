@@ -75,6 +75,8 @@ TgfStatus tgf_load(TgfModel *model, const char *folder);       /* goes on where 
 TgfStatus tgf_load_weights(TgfModel *model, const char *path); /* a safetensors file or a folder; step 0 */
 TgfStatus tgf_save(TgfModel *model, const char *folder);       /* atomic: a kill leaves the old one or the new */
 
+int tgf_has_checkpoint(const char *folder); /* whether tgf_save has written there */
+
 /* One step of training on inputs `tokens` and `labels` (each as many ids as tgf_describe says). out_loss: the mean in
  * nats before the update; may be NULL. */
 TgfStatus tgf_step(TgfModel *model, const int32_t *tokens, const int32_t *labels, float *out_loss);
