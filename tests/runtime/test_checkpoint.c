@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 static char folder[64]; // of this run
-static char place[2][128];
+static char place[2][256];
 static const char *in_folder(const char *name) {
     static int which;
     which = !which;
