@@ -173,6 +173,7 @@ KExpr *kb_exp(Kernel *k, KExpr *a);
 KExpr *kb_log(Kernel *k, KExpr *a);
 KExpr *kb_tanh(Kernel *k, KExpr *a);
 KExpr *kb_sigmoid(Kernel *k, KExpr *a);
+KExpr *kb_softplus(Kernel *k, KExpr *a);
 KExpr *kb_erf(Kernel *k, KExpr *a);
 KExpr *kb_sin(Kernel *k, KExpr *a);
 KExpr *kb_cos(Kernel *k, KExpr *a);

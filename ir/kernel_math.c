@@ -87,6 +87,14 @@ KExpr *kb_tanh(Kernel *k, KExpr *x) {
 
 KExpr *kb_sigmoid(Kernel *k, KExpr *x) { return kb_div(k, real(k, 1), kb_add(k, real(k, 1), kb_exp(k, kb_neg(k, x)))); }
 
+// log(1 + e^x) = max(x, 0) + log1p(e^-|x|); log1p(e) = log(u) e / (u - 1) with u = fl(1 + e), exact where u rounds to 1
+// (Kahan).
+KExpr *kb_softplus(Kernel *k, KExpr *x) {
+    KExpr *one = real(k, 1), *e = kb_exp(k, kb_neg(k, kb_abs(k, x))), *u = kb_add(k, one, e);
+    KExpr *log1p = kb_select(k, kb_eq(k, u, one), e, kb_mul(k, kb_log(k, u), kb_div(k, e, kb_sub(k, u, one))));
+    return kb_add(k, kb_max(k, x, real(k, 0)), log1p);
+}
+
 // Below 475/512 an odd polynomial, above 1 - exp(polynomial) (after N. Juffa).
 KExpr *kb_erf(Kernel *k, KExpr *x) {
     static const double p[] = {-5.96761703e-4, 4.99119423e-3,  -2.67681349e-2,

@@ -12,6 +12,7 @@ static Value *cast_back(Builder *at, Value *g, const Value *like) {
 #define div(p, q) build_map(at, OP_div, p, q, NULL)
 #define sub(p, q) build_map(at, OP_sub, p, q, NULL)
 #define neg(p) build_map(at, OP_neg, p, NULL, NULL)
+#define sigmoid(p) build_map(at, OP_sigmoid, p, NULL, NULL)
 #define exp(p) build_map(at, OP_exp, p, NULL, NULL)
 #define log(p) build_map(at, OP_log, p, NULL, NULL)
 #define sin(p) build_map(at, OP_sin, p, NULL, NULL)

@@ -80,6 +80,7 @@ static int64_t ulps(float a, float b) {
 
 static KExpr *unary_rsqrt(Kernel *k, KExpr *a) { return kb_rsqrt(k, a); }
 static double ref_sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static double ref_softplus(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
 static double ref_rsqrt(double x) { return 1 / sqrt(x); }
 
 static void test_math(void) {
@@ -98,6 +99,7 @@ static void test_math(void) {
         {"tanh", kb_tanh, tanh, -10, 10, 5, 0},
         {"tanh_small", kb_tanh, tanh, -0.01, 0.01, 4, 0},
         {"sigmoid", kb_sigmoid, ref_sigmoid, -87, 87, 4, 0},
+        {"softplus", kb_softplus, ref_softplus, -87, 87, 4, 0},
         {"erf", kb_erf, erf, -5, 5, 3, 0},
         {"erf_small", kb_erf, erf, -0.01, 0.01, 3, 0},
         {"sin", kb_sin, sin, -10, 10, 2, 0x1p-23},

@@ -22,6 +22,7 @@ EXPRESSION(sqrt, pow(a, 0.5))
 EXPRESSION(rsqrt, pow(a, -0.5))
 EXPRESSION(tanh, (exp(a) - exp(-a)) / (exp(a) + exp(-a)))
 EXPRESSION(sigmoid, exp(a) / (exp(a) + 1))
+EXPRESSION(softplus, log(exp(a) + 1))
 EXPRESSION(erf, 1 - erfc(a))
 EXPRESSION(sin, cos(a - M_PI_2))
 EXPRESSION(cos, sin(a + M_PI_2))
@@ -43,14 +44,37 @@ EXPRESSION(cast, a)
 EXPRESSION(stop, a)
 
 static Expression *const expressions[OP_COUNT] = {
-    [OP_add] = check_add,         [OP_sub] = check_sub,   [OP_mul] = check_mul,         [OP_div] = check_div,
-    [OP_neg] = check_neg,         [OP_exp] = check_exp,   [OP_log] = check_log,         [OP_sqrt] = check_sqrt,
-    [OP_rsqrt] = check_rsqrt,     [OP_tanh] = check_tanh, [OP_sigmoid] = check_sigmoid, [OP_erf] = check_erf,
-    [OP_sin] = check_sin,         [OP_cos] = check_cos,   [OP_abs] = check_abs,         [OP_maximum] = check_maximum,
-    [OP_minimum] = check_minimum, [OP_pow] = check_pow,   [OP_eq] = check_eq,           [OP_ne] = check_ne,
-    [OP_lt] = check_lt,           [OP_le] = check_le,     [OP_gt] = check_gt,           [OP_ge] = check_ge,
-    [OP_and] = check_and,         [OP_or] = check_or,     [OP_not] = check_not,         [OP_select] = check_select,
-    [OP_cast] = check_cast,       [OP_stop] = check_stop,
+    [OP_add] = check_add,
+    [OP_sub] = check_sub,
+    [OP_mul] = check_mul,
+    [OP_div] = check_div,
+    [OP_neg] = check_neg,
+    [OP_exp] = check_exp,
+    [OP_log] = check_log,
+    [OP_sqrt] = check_sqrt,
+    [OP_rsqrt] = check_rsqrt,
+    [OP_tanh] = check_tanh,
+    [OP_sigmoid] = check_sigmoid,
+    [OP_erf] = check_erf,
+    [OP_sin] = check_sin,
+    [OP_cos] = check_cos,
+    [OP_abs] = check_abs,
+    [OP_maximum] = check_maximum,
+    [OP_minimum] = check_minimum,
+    [OP_pow] = check_pow,
+    [OP_eq] = check_eq,
+    [OP_ne] = check_ne,
+    [OP_lt] = check_lt,
+    [OP_le] = check_le,
+    [OP_gt] = check_gt,
+    [OP_ge] = check_ge,
+    [OP_and] = check_and,
+    [OP_or] = check_or,
+    [OP_not] = check_not,
+    [OP_select] = check_select,
+    [OP_softplus] = check_softplus,
+    [OP_cast] = check_cast,
+    [OP_stop] = check_stop,
 };
 
 static int failures;
