@@ -156,6 +156,12 @@ static inline void check_simplify(Case *c, Unit *u) {
     for (int i = 0; i < u->funcs.n; i++) compare_runs(c, before, u, u->funcs.at[i]->name, 1e-13);
 }
 
+// What fuse makes computes the same values.
+static inline void check_fuse(Case *c, Unit *u) {
+    Unit *before = parse(c);
+    for (int i = 0; i < u->funcs.n; i++) compare_runs(c, before, u, u->funcs.at[i]->name, 1e-13);
+}
+
 static inline double loss_with(Case *c, Unit *u, const char *param, const double *values) {
     Arena *arena = arena_new();
     double loss = NAN;

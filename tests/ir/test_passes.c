@@ -114,7 +114,8 @@ static const struct {
     const char *pass;
     void (*check)(Case *c, Unit *u);
 } checks[] = {{"simplify", check_simplify}, {"autodiff", check_autodiff}, {"optimizer", check_optimizer},
-              {"shard", NULL},              {"resolve", NULL},              {"order", NULL}};
+              {"shard", NULL},              {"resolve", NULL},              {"fuse", check_fuse},
+              {"order", NULL}};
 
 static int run_case(const char *path, size_t which) {
     Case c = {.path = path, .pass = checks[which].pass, .tolerance = 2e-7};
