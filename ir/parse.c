@@ -133,8 +133,16 @@ static Str string(Parser *s) {
 }
 static Loc location(Parser *s) {
     if (!accept(s, '@')) return (Loc){0};
+    if (peek(s) == '"') { // a name that is not one plain word
+        Loc at = {string(s), 0, 0, 0};
+        expect(s, ':');
+        at.line = (int)integer(s);
+        expect(s, ':');
+        at.col = (int)integer(s);
+        return at;
+    }
     const char *start = s->p, *stop = start;
-    while (stop < s->end && *stop != '\n' && !(stop > start && stop[-1] != ' ' && *stop == ' ')) stop++;
+    while (stop < s->end && *stop != '\n' && *stop != ' ') stop++;
     const char *colon[2] = {NULL, NULL};
     for (const char *c = start; c < stop; c++)
         if (*c == ':') {
@@ -379,6 +387,7 @@ static void recipe(Parser *s) {
     r->nno_decay = none.n;
     if (accept_word(s, "data")) r->data = string(s);
     if (accept_word(s, "validation")) r->validation = string(s);
+    r->loc = location(s);
     s->u->recipe = r;
     newline(s);
 }

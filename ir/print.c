@@ -100,8 +100,15 @@ static void print_axes(FILE *out, const char *keyword, const Axes *axes) {
     for (int i = 0; i < axes->n; i++) fprintf(out, "%s%s", i ? ", " : keyword, axes->at[i]->name);
 }
 
+// @file:line:column, the file in quotes when it is not one plain word.
 static void print_loc(FILE *out, Loc at) {
-    if (at.file) fprintf(out, " @%s:%d:%d", at.file, at.line, at.col);
+    if (!at.file) return;
+    fputs(" @", out);
+    bool plain = *at.file;
+    for (const char *c = at.file; *c; c++) plain &= (unsigned char)*c > ' ' && *c != '"';
+    if (plain) fputs(at.file, out);
+    else print_string(out, at.file);
+    fprintf(out, ":%d:%d", at.line, at.col);
 }
 
 static void print_block(Printer *p, const Block *b, int depth);
@@ -205,6 +212,7 @@ static void print_recipe(const Recipe *r, FILE *out) {
     }
     if (r->data) fputs(" data ", out), print_string(out, r->data);
     if (r->validation) fputs(" validation ", out), print_string(out, r->validation);
+    print_loc(out, r->loc);
     fputc('\n', out);
 }
 

@@ -95,7 +95,17 @@ bool passes_run(Unit *u, const PassOptions *options) {
     if (!label_resolve(u, options->first, 0, &first) || !label_resolve(u, options->last, PASS_COUNT - 1, &last) ||
         !label_resolve(u, options->dump_before, 0, &ignored) || !label_resolve(u, options->dump_after, 0, &ignored))
         return false;
-    if (!options->first && u->passed) first = pass_find(u->passed) + 1;
+    if (!options->first && u->passed) {
+        if (!label_resolve(u, u->passed, 0, &first)) return false;
+        first++;
+        if (last < first - 1) {
+            diag_error(u->diag, (Loc){0}, "the IR is behind '%s' already, '%s' comes before it", u->passed,
+                       pass_table[last].label);
+            return false;
+        }
+        // The text of a unit behind `memory` has no offsets: they are found again.
+        if (first == PASS_COUNT && last == PASS_COUNT - 1 && !u->storage) first--;
+    }
     if (options->keep_gradients) u->keep_gradients = true;
     int errors = diag_errors(u->diag);
     for (int i = first; i <= last; i++) {

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,6 +43,14 @@ char *read_whole(Arena *a, const char *path, size_t *out_size) {
 bool write_whole(const char *path, const void *data, size_t size) {
     if (!strcmp(path, "-")) return fwrite(data, 1, size, stdout) == size && !fflush(stdout);
     char temporary[4096];
+    struct stat st;
+    if (!stat(path, &st) && !S_ISREG(st.st_mode)) { // a device or pipe is written to, never replaced
+        FILE *f = fopen(path, "wb");
+        bool ok = f && fwrite(data, 1, size, f) == size;
+        if (f && fclose(f)) ok = false;
+        if (!ok) fprintf(stderr, "%s: cannot write: %s\n", path, strerror(errno));
+        return ok;
+    }
     if (snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid()) >= (int)sizeof temporary) {
         fprintf(stderr, "%s: the name is too long\n", path);
         return false;

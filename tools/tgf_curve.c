@@ -30,7 +30,8 @@ Status curve_from_metrics(const char *metrics, const char *title, const char *pa
         if (number_after(line, ",\"val_loss\":", &loss)) vec_push(a, &held, ((CurvePoint){step, loss}));
     }
     fclose(f);
-    Status s = curve_write(&(Curve){.title = title, .train = train.at, .ntrain = train.n, .held_out = held.at, .nheld_out = held.n}, path);
+    Status s = curve_write(
+        &(Curve){.title = title, .train = train.at, .ntrain = train.n, .held_out = held.at, .nheld_out = held.n}, path);
     arena_free(a);
     return s;
 }

@@ -123,7 +123,10 @@ int tool_sample(int argc, char **argv) {
         fprintf(stderr, load ? "--temperature is at least 0\n" : "tgf sample needs --load DIR\n");
         return 2;
     }
-    if (defines.n == (int)(sizeof defines.at / sizeof *defines.at)) defines.n--;
+    if (defines.n == (int)(sizeof defines.at / sizeof *defines.at)) {
+        fprintf(stderr, "tgf sample: too many -D\n");
+        return 2;
+    }
     defines.at[defines.n++] = "batch=1";
     CompileRequest request = {.path = path, .defines = &defines, .strategy = strategy};
     ProgramOptions o = {.threads = (int)threads};

@@ -8,6 +8,8 @@
 #include "tools/common_stats.h"
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct Flags {
     const char *output, *header, *strategy, *mcpu, *emit, *before, *after, *from_ir, *depfile;
@@ -15,14 +17,15 @@ typedef struct Flags {
     OptionList defines;
 } Flags;
 
-// What the object or text says of where it came from: FNV-1a over everything that decides it.
-static uint64_t hash_of(const Flags *f, const Compilation *c) {
+// What the object or text says of where it came from: FNV-1a over the final IR, strategy included, and the compiler's
+// version.
+static uint64_t hash_of(const Compilation *c) {
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     if (!out) return 0;
     unit_print(c->unit, out);
-    fprintf(out, "%s %s", f->strategy ? f->strategy : "", TGF_VERSION);
+    fputs(TGF_VERSION, out);
     fclose(out);
     uint64_t h = 14695981039346656037ull;
     for (size_t i = 0; i < size; i++) h = (h ^ (unsigned char)text[i]) * 1099511628211ull;
@@ -30,21 +33,33 @@ static uint64_t hash_of(const Flags *f, const Compilation *c) {
     return h;
 }
 
+// A file's name with make's quoting.
+static void print_make_name(const char *name, FILE *out) {
+    for (const char *p = name; *p; p++) {
+        if (strchr(" #$\\", *p)) fputc(*p == '$' ? '$' : '\\', out);
+        fputc(*p, out);
+    }
+}
+
 static bool write_depfile(const Flags *f, const Compilation *c) {
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     if (!out) return false;
-    fprintf(out, "%s%s%s:", f->output, f->header ? " " : "", f->header ? f->header : "");
-    for (int i = 0; i < c->front.nfiles; i++) {
+    print_make_name(f->output, out);
+    if (f->header) fputs(" ", out), print_make_name(f->header, out);
+    fputs(":", out);
+    const char *const *files = f->from_ir ? &f->from_ir : c->front.files;
+    int n = f->from_ir ? 1 : c->front.nfiles;
+    for (int i = 0; i < n; i++) {
         fputs(" ", out);
-        for (const char *p = c->front.files[i]; *p; p++) {
-            if (strchr(" #$\\", *p)) fputc(*p == '$' ? '$' : '\\', out); // make's quoting
-            fputc(*p, out);
-        }
+        print_make_name(files[i], out);
     }
     fputs("\n", out);
-    for (int i = 0; i < c->front.nfiles; i++) fprintf(out, "%s:\n", c->front.files[i]);
+    for (int i = 0; i < n; i++) {
+        print_make_name(files[i], out);
+        fputs(":\n", out);
+    }
     fclose(out);
     char *name = f->depfile ? arena_printf(c->arena, "%s", f->depfile) : arena_printf(c->arena, "%s.d", f->output);
     bool ok = write_whole(name, text, size);
@@ -80,8 +95,12 @@ static int emit_object(const Flags *f, Compilation *c, const CodegenOptions *o) 
     CodegenObject object = {0};
     Status s = codegen_object(c->unit, o, &object);
     if (status_failed(&s)) return failed(&s, c);
-    bool ok = write_whole(f->output, object.bytes, object.size);
-    if (ok && f->header) ok = write_whole(f->header, object.header, strlen(object.header));
+    bool ok = !f->header || write_whole(f->header, object.header, strlen(object.header));
+    if (ok && !write_whole(f->output, object.bytes, object.size)) {
+        struct stat st;
+        if (f->header && !lstat(f->header, &st) && S_ISREG(st.st_mode)) unlink(f->header); // both or none
+        ok = false;
+    }
     codegen_object_free(&object);
     return ok ? 0 : 1;
 }
@@ -102,11 +121,11 @@ static int compile(const Flags *f, const char *path) {
     if (!compile_load(&request, &c) || (!ast && !compile_passes(&request, &c))) {
         rc = compile_status(&c);
     } else {
-        CodegenOptions o = {.mcpu = f->mcpu, .hash = hash_of(f, &c)};
+        CodegenOptions o = {.mcpu = f->mcpu, .hash = hash_of(&c)};
         if (f->stats) stats_print(c.unit, now_seconds() - began, stdout);
         if (!f->check && !(f->stats && !f->output && !strcmp(f->emit, "obj")))
             rc = !strcmp(f->emit, "obj") ? emit_object(f, &c, &o) : emit_text(f, &c, &o);
-        if (!rc && (f->depend || f->depfile) && f->output && !write_depfile(f, &c)) rc = 1;
+        if (!rc && !f->check && (f->depend || f->depfile) && !write_depfile(f, &c)) rc = 1;
     }
     compile_end(&c);
     return rc;
