@@ -38,7 +38,9 @@ static inline Unit *parse(Case *c) {
 
 static inline bool run(Case *c, Unit *u, const char *first, const char *last) {
     PassOptions o = {.first = first, .last = last, .check_text = true};
-    if (passes_run(u, &o)) return true;
+    bool ok = passes_run(u, &o);
+    u->passed = NULL; // texts are compared whichever label a pass ran under
+    if (ok) return true;
     fail(c, "%s to %s failed", first, last);
     return false;
 }
