@@ -177,6 +177,8 @@ static void emit_cheap(Order *o) {
 static void order_nodes(Order *o) {
     for (int i = 0; i < o->n; i++)
         if (o->item[i].node->op == OP_assign) guard_leaf(o, i);
+    for (int i = 0; i < o->n; i++) // leaves cost nothing and keep the order they were declared in
+        if (persists(o->item[i].node)) demand(o, i);
     for (int i = 0; i < o->n; i++) {
         if (o->item[i].done || o->item[i].lazy || o->item[i].node->op == OP_yield) continue;
         demand(o, i);
