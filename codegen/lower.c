@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // lower: see lower.h. Here: which loops, in what order, and the phases.
 #include "codegen/lower.h"
-#include "base/checked.h"
 #include "codegen/lower_loops.h"
 #include <assert.h>
 #include <string.h>
 
-// Enough tasks to share, not so many that starting one costs; and pieces of a long loop.
-enum { TASKS_MANY = 64, TASKS_FEW = 32, CHUNK_LEAST = 1024, CHUNK_MOST = 16384, COLUMNS = 64 };
+// Pieces of a long loop.
+enum { CHUNK_LEAST = 1024, CHUNK_MOST = 16384 };
 
 bool lower_is_fusable(OpKind op) {
     switch (op) {
@@ -301,7 +300,7 @@ static bool make_kernel(Lower *l, Nest *nest, const char *name) {
     return !l->failed;
 }
 
-static Lower lower_start(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, Lowered *out) {
+Lower lower_start(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, Lowered *out) {
     int ids = n->parent->func->next_id;
     Lower l = {.unit = u, .places = places, .node = n, .arena = arena, .out = out};
     l.body = n->op == OP_fused ? n->body : NULL;
@@ -358,88 +357,4 @@ Kernel *lower_copy(const Unit *u, const Type *t, const int64_t *to, const int64_
         kbody_store(l.k, into, written, a, kb_load(l.k, read, b));
     } while (l.again);
     return l.k;
-}
-
-bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
-                   Lowered *out) {
-    const Value *ids = n->args[0], *updates = n->args[1], *result = n->results[0];
-    const Axis *over = n->attr.axes.at[0];
-    Lower l = lower_start(u, places, n, arena, out);
-    // Kept axes (tasks and lanes), then the rest of the updates' axes, in order.
-    for (int pass = 0; pass < 2; pass++)
-        for (int d = 0, begins = pass; d < updates->type.rank; d++) {
-            if ((type_find(&result->type, updates->type.dim[d].axis) >= 0) != (pass == 0)) continue;
-            int before = l.nloops;
-            lower_add_axis(&l, &updates->type.dim[d]);
-            if (begins && l.nloops > before) l.loop[before].begins = true, begins = 0;
-        }
-    int row_dim = type_find(&result->type, over);
-    const Dim *row = &result->type.dim[row_dim];
-    do {
-        Kernel *k = l.k = kernel_new(arena, name);
-        memset(out, 0, sizeof *out);
-        out->kernel = k;
-        l.again = false;
-        lower_forget(&l);
-        lower_group_loops(&l);
-        int kept = 0;
-        for (int i = 0; i < l.ngroups; i++) kept += type_find(&result->type, l.loop[l.group[i].first].axis) >= 0;
-        int written = lower_buf(&l, result, true);
-        if (l.failed) return false;
-        KBody *into = &k->body;
-        for (int g = 0; g + 1 < kept; g++) {
-            l.group[g].var = kernel_var(k);
-            into = &kbody_loop(k, into, k->tasks < TASKS_MANY ? KLOOP_PARALLEL : KLOOP_SERIAL, l.group[g].var,
-                               l.group[g].extent)
-                        ->body;
-        }
-        LoopGroup *lanes = kept ? &l.group[kept - 1] : NULL;
-        bool chunked = lanes && k->tasks < TASKS_FEW && lanes->extent >= 2 * COLUMNS;
-        if (chunked) {
-            lanes->chunk = COLUMNS;
-            lanes->chunk_var = kernel_var(k);
-            into = &kbody_loop(k, into, KLOOP_PARALLEL, lanes->chunk_var, ceil_div(lanes->extent, COLUMNS))->body;
-        }
-        // Zeros first, then the updates.
-        for (int pass = 0; pass < 2; pass++) {
-            KBody *body = into;
-            int v = -1;
-            if (pass == 0) {
-                v = kernel_var(k);
-                body = &kbody_loop(k, body, KLOOP_SERIAL, v, lower_local(&l, row))->body;
-            }
-            for (int g = kept; pass == 1 && g < l.ngroups; g++) {
-                l.group[g].var = kernel_var(k);
-                body = &kbody_loop(k, body, KLOOP_SERIAL, l.group[g].var, l.group[g].extent)->body;
-            }
-            if (lanes) {
-                lanes->var = kernel_var(k);
-                body = chunked
-                           ? &kbody_chunk(k, body, KLOOP_VECTOR, lanes->var, COLUMNS, lanes->chunk_var, lanes->extent)
-                                  ->body
-                           : &kbody_loop(k, body, KLOOP_VECTOR, lanes->var, lanes->extent)->body;
-            }
-            KIndex c[RANK_MAX];
-            for (int d = 0; d < result->type.rank; d++)
-                c[d] = d == row_dim ? (KIndex){0} : lower_coordinate(&l, result->type.dim[d].axis);
-            KIndex to = lower_address(&l, result, c);
-            int64_t row_stride = lower_place(&l, result)->dim_stride[row_dim];
-            DType t = result->type.dtype;
-            if (pass == 0) {
-                kindex_add_var(&to, v, row_stride);
-                kbody_store(k, body, written, to, kb_const(k, t, 0));
-                continue;
-            }
-            for (int d = 0; d < ids->type.rank; d++) c[d] = lower_coordinate(&l, ids->type.dim[d].axis);
-            KExpr *id = lower_value(&l, ids, c), *ok;
-            for (int d = 0; d < updates->type.rank; d++) c[d] = lower_coordinate(&l, updates->type.dim[d].axis);
-            KExpr *x = lower_value(&l, updates, c);
-            if (!id || !x) return false;
-            KExpr *r = lower_row(&l, row, id, &ok);
-            kindex_add_expr(k, &to, r, row_stride);
-            kbody_store(k, body, written, to,
-                        kb_add(k, kb_load(k, written, to), kb_select(k, ok, x, kb_const(k, t, 0))));
-        }
-    } while (l.again);
-    return !l.failed;
 }

@@ -30,7 +30,9 @@ bool lower_is_fusable(OpKind op);
 // False after a diagnostic. Everything made lives in `arena`.
 bool lower_fused(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
                  Lowered *out_lowered);
-// scatter: a task owns some trailing places of every row and goes through the ids in order.
+// A scatter, or the sum of one and another value (a fused node of both): a task owns some trailing places of every row
+// and goes through the ids in order.
+const Node *lower_scatter_of(const Node *n); // NULL: neither
 bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
                    Lowered *out_lowered);
 // Copies the elements of a value from buffer 1 to buffer 0, where they have other strides.

@@ -387,7 +387,7 @@ static void plan_node(Planner *p, const Node *n) {
     }
     Lowered l;
     const char *stem = stem_of(p, n);
-    if (n->op == OP_scatter) {
+    if (lower_scatter_of(n)) {
         if (lower_scatter(p->unit, p->places, n, p->arena, "", &l)) call_lowered(p, n, &l, stem);
         else p->failed = true;
         return;

@@ -48,6 +48,7 @@ static void fuse_block(Func *func, Block *b) {
     FOR_NODES(n, b)
     if (n->op == OP_repeat) fuse_block(func, n->body);
     fuse_split_reductions(b);
+    fuse_scatter_sums(b);
     Fuse f = {.func = func, .block = b, .arena = u->scratch, .ids = func->next_id};
     FOR_NODES(n, b) f.n++;
     f.nodes = NEW_ARRAY(f.arena, Node *, f.n + 1);

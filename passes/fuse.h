@@ -37,6 +37,7 @@ bool fuse_is_reduction(const Value *v);
 bool fuse_is_inlined(const Fuse *f, const Value *v); // fusable and no root
 // fuse_roots.c: which values get memory.
 void fuse_split_reductions(Block *b);
+void fuse_scatter_sums(Block *b);
 void fuse_mark_roots(Fuse *f);
 bool fuse_promote(Fuse *f); // values that several kernels would make again; true if there were any
 // fuse_clusters.c

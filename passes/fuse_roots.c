@@ -41,6 +41,39 @@ void fuse_split_reductions(Block *b) {
     }
 }
 
+// base + scatter becomes one node, which adds the rows to base in place: a table's gradient is mostly untouched rows.
+void fuse_scatter_sums(Block *b) {
+    Func *f = b->func;
+    int *uses = NEW_ARRAY(f->unit->scratch, int, f->next_id);
+    func_count_uses(f, uses);
+    FOR_NODES(n, b) {
+        if (n->op != OP_add) continue;
+        int at = n->args[1]->def && n->args[1]->def->op == OP_scatter;
+        Node *scatter = n->args[at]->def;
+        const Value *base = n->args[1 - at];
+        if (!scatter || scatter->op != OP_scatter || scatter->parent != b || uses[n->args[at]->id] != 1) continue;
+        if (base == n->args[at] || !type_same_dims(&base->type, &n->results[0]->type) ||
+            !type_same_dims(&n->args[at]->type, &n->results[0]->type))
+            continue;
+        Value *outer[] = {n->args[1 - at], scatter->args[0], scatter->args[1]}, *map[3];
+        Node *sum = node_new(f, OP_fused, outer, 3, 1, NULL, n->loc);
+        sum->body = block_new(f, sum);
+        for (int i = 0; i < 3; i++) map[i] = block_add_param(sum->body, &outer[i]->type, outer[i]->name);
+        Node *s = node_new(f, OP_scatter, (Value *[]){map[1], map[2]}, 2, 1, &scatter->attr, scatter->loc);
+        Node *add = node_new(f, OP_add, (Value *[]){map[0], s->results[0]}, 2, 1, &n->attr, n->loc);
+        s->results[0]->type = n->args[at]->type;
+        add->results[0]->type = sum->results[0]->type = n->results[0]->type;
+        sum->results[0]->name = n->results[0]->name;
+        node_append(sum->body, s);
+        node_append(sum->body, add);
+        node_append(sum->body, node_new(f, OP_yield, add->results, 1, 0, NULL, n->loc));
+        node_insert_before(n, sum);
+        value_replace_uses(f, n->results[0], sum->results[0]);
+        node_remove(n);
+        node_remove(scatter);
+    }
+}
+
 // ---- views
 
 // Are the strides of v, a chain of views over a dense base, those of a place in memory? Gives the base.
@@ -155,26 +188,33 @@ void fuse_mark_roots(Fuse *f) {
 
 // ---- values worth keeping
 
+// What making a value takes, in cycles for a vector of it: an op about its FLOPs in the table, an input of full size
+// what reading it takes (from memory when large, from cache when not).
 typedef struct Price {
-    double flops; // of the most expensive op in the expression
-    int wide;     // inputs with as many elements as the value
-    int seen;
+    double flops;
+    int wide;
 } Price;
 
 static void price(const Fuse *f, const Value *v, int64_t size, bool *seen, Price *out) {
     if (seen[v->id]) return;
     seen[v->id] = true;
-    out->seen++;
     if (!fuse_is_inlined(f, v)) {
         out->wide += v->type.rank > 0 && elements(f->func, &v->type) >= size;
         return;
     }
-    const OpInfo *info = op_info(v->def->op);
-    double flops = v->def->op == OP_random ? 60 : info->flops;
-    if (flops > out->flops) out->flops = flops;
+    int64_t own = elements(f->func, &v->type);
+    double flops = v->def->op == OP_random ? 100 : op_info(v->def->op)->flops;
+    out->flops += own >= size ? flops : flops * (double)own / (double)size; // what is broadcast is made less often
     for (int i = 0; i < v->def->nargs; i++) price(f, v->def->args[i], size, seen, out);
 }
 
+static Price price_of(const Fuse *f, const Value *v) {
+    Price p = {0};
+    price(f, v, elements(f->func, &v->type), NEW_ARRAY(f->arena, bool, f->ids), &p);
+    return p;
+}
+
+// For a value that two kernels need: writing it once and reading it twice against making it twice.
 static bool is_worth_keeping(const Fuse *f, const Value *v) {
     switch (v->def->op) {
     case OP_const:
@@ -184,12 +224,11 @@ static bool is_worth_keeping(const Fuse *f, const Value *v) {
     case OP_expand: return false;
     default: break;
     }
-    bool *seen = NEW_ARRAY(f->arena, bool, f->ids);
-    Price p = {0};
-    // The value itself is asked about as if it were inlined, which it is.
-    price(f, v, elements(f->func, &v->type), seen, &p);
+    Price p = price_of(f, v);
     if (v->type.rank == 0) return p.flops >= 16;
-    return p.flops >= 16 || p.wide >= 2;
+    double read = elements(f->func, &v->type) > 65536 ? 15 : 4, write = 2 * read;
+    double make = p.flops + read * p.wide;
+    return 2 * make > make + write + 2 * read;
 }
 
 static bool makes_again(const Fuse *f, const Node *user, const Value *v) {
@@ -222,10 +261,7 @@ bool fuse_promote(Fuse *f) {
             int *o = &owner[x->id];
             *o = *o == NONE || *o == who ? who : MANY;
             if (makes_again(f, n, x)) {
-                bool *seen = NEW_ARRAY(f->arena, bool, f->ids);
-                Price p = {0};
-                price(f, x, elements(f->func, &x->type), seen, &p);
-                if (p.flops >= 16) *o = MANY;
+                if (price_of(f, x).flops >= 16) *o = MANY;
             }
         }
     }

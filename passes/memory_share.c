@@ -145,7 +145,7 @@ static bool fused_in_place(Memory *m, const Node *n, const Value *r, const Value
     for (const Node *x = n->body->first; x; x = x->next) {
         if (x->op == OP_concat || x->op == OP_place) return false; // walked in pieces
         for (int i = 0; i < x->nargs; i++) {
-            if (x->args[i]->type.rank > r->type.rank) return false;
+            if (x->args[i]->type.rank > r->type.rank && x->op != OP_scatter) return false;
             bool moved = x->op != OP_yield && !is_each(x) && !is_reduction(x);
             if (moved && is_marked(&b, b.each, x->args[i], operand)) return false;
         }
