@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // storage: where every materialised value lies in the slab. Made by the memory pass, read by codegen.
 // The slab of a rank: [ parameters | optimizer states | inputs and outputs | activations (shared by the functions) ].
+// An output that only one function has lies among that function's activations, undisturbed until the next call.
+//
+// Values may share memory; codegen copies where places differ and does nothing where they are equal:
+//   view (rename, slice, expand)   lies in its operand when strides can say so, else in memory of its own
+//   stop                           a copy the memory pass wants
+//   repeat's beginning             each initial value to the place of its carry (body parameter, result: one place)
+//   end of an iteration            stacked values to their slices, then yielded values to their carries; a yielded value
+//                                  never lies in another carry's place
+//   assign, output                 the value to the leaf's place
+// A result of a map or fused node may lie exactly over an operand that is read element by element: an element must be
+// loaded, once in a phase, before what depends on it is stored. all_reduce may be in place. Collectives' operands and
+// results are dense; behind an all_gather of an axis the mesh does not divide, rows are as long as all parts together.
 #pragma once
 #include "ir/graph.h"
 

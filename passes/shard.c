@@ -141,7 +141,7 @@ static void need_operands(Shard *s, Node *n) {
 }
 
 // scatter: the result cannot be split over a mesh axis that also splits what is summed: sum whole, then part.
-static void scatter_declare(Shard *s, Node *n) {
+static void scatter_declare(Node *n) {
     Type *t = &n->results[0]->type;
     const Type *updates = &n->args[1]->type;
     MeshSet gone = 0;
@@ -149,7 +149,6 @@ static void scatter_declare(Shard *s, Node *n) {
         if (axes_find(&n->attr.to, updates->dim[i].axis) < 0) gone |= updates->dim[i].split;
     int d = type_find(t, n->attr.axes.at[0]);
     if (d >= 0 && t->dim[d].split & (gone | type_split(updates))) t->dim[d].split = 0;
-    (void)s;
 }
 
 // What op_infer derives against the layout by name: gathers and parts behind the node make them agree.
@@ -178,7 +177,6 @@ static void settle_result(Shard *s, Node *n, Value *v, const Type *by_name) {
         }
         Value *operand = first->args[0];
         layout_replace(s->func, operand, x, first);
-        // An earlier gather or part in this chain keeps its operand; only users outside the chain move on.
     }
 }
 
@@ -187,7 +185,7 @@ static void settle_block(Shard *s, Block *b);
 static void settle_node(Shard *s, Node *n) {
     need_operands(s, n);
     if (n->body) settle_block(s, n->body);
-    if (n->op == OP_scatter) scatter_declare(s, n);
+    if (n->op == OP_scatter) scatter_declare(n);
     if (!s->ok) return;
     Type *by_name = NEW_ARRAY(s->u->scratch, Type, n->nresults ? n->nresults : 1);
     for (int i = 0; i < n->nresults; i++) {
