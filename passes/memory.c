@@ -13,7 +13,6 @@
 #include "passes/memory.h"
 #include "base/checked.h"
 #include "passes/pass.h"
-#include <inttypes.h>
 #include <stdlib.h>
 
 // ---- leaves
@@ -234,25 +233,4 @@ bool pass_memory(Unit *u) {
     s->slab_bytes = base + s->activation_bytes;
     u->storage = s;
     return true;
-}
-
-// ---- report
-
-static void report_line(FILE *out, const char *what, int64_t bytes) {
-    fprintf(out, "  %-30s %15" PRId64 "  %9.1f MB\n", what, bytes, (double)bytes / 1e6);
-}
-
-void storage_report(const Unit *u, FILE *out) {
-    const Storage *s = u->storage;
-    if (!s) return;
-    fprintf(out, "bytes on each of %" PRId64 " ranks\n", mesh_ranks(&u->mesh));
-    report_line(out, "parameters", s->param_bytes);
-    report_line(out, "optimizer states", s->state_bytes);
-    report_line(out, "inputs and outputs", s->io_bytes);
-    for (int i = 0; i < u->funcs.n; i++) {
-        char what[64];
-        snprintf(what, sizeof what, "activations of %s", u->funcs.at[i]->name);
-        report_line(out, what, s->funcs[i].activation_bytes);
-    }
-    report_line(out, "peak", s->slab_bytes);
 }

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// memory: the parts of the memory pass, and its report.
+// memory: the parts of the memory pass.
 #pragma once
 #include "ir/op.h"
 #include "ir/storage.h"
-
-// Bytes on each rank, exact: what tgfc --stats prints of memory.
-void storage_report(const Unit *u, FILE *out);
 
 // Where a value lies in a buffer. Strides and offsets as in Place, relative to the buffer.
 typedef struct Ref {

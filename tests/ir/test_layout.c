@@ -282,7 +282,21 @@ int main(int argc, char **argv) {
         {"tensor=2", "layer:tensor qkv:tensor"},
         {"tensor=2", "dim:tensor half:tensor key:tensor"},
     };
-    int random = argc > 1 ? atoi(argv[1]) : 25;
+    static const struct {
+        int model;
+        Layout layout;
+        Count count;
+    } counts[] = {
+        {0, {"tensor=3", "head:tensor hidden:tensor vocab:tensor"}, {.top = 6, .forward = 2, .backward = 2}},
+        // the seventh: the gradient of the table every layer shares, carried pending
+        {1, {"tensor=2", "kv:tensor head:tensor hidden:tensor vocab:tensor"}, {.top = 7, .forward = 2, .backward = 2}},
+        {0, {"data=5", "batch:data"}, {.top = 16}}, // 14 parameters, loss, number of labels
+        {0,
+         {"data=5 tensor=3", "batch:data head:tensor hidden:tensor vocab:tensor"},
+         {.top = 22, .forward = 2, .backward = 2}},
+        {0, {"seq=2", "seq:seq"}, {.top = 16, .others = 6}},
+    };
+    int random = argc > 1 ? atoi(argv[1]) : 100;
     if (argc > 2) choices = (uint64_t)atoll(argv[2]);
     for (int p = 0; p < 2; p++) {
         size_t size;
@@ -294,10 +308,8 @@ int main(int argc, char **argv) {
         for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
             check_layout(paths[p], text, size, &layouts[i], i < 8);
         printf("%s: %d of %d random layouts are legal\n", paths[p], check_random(paths[p], text, size, random), random);
-        if (p == 0) {
-            check_count(paths[p], text, size, &(Layout){"tensor=3", "head:tensor hidden:tensor vocab:tensor"},
-                        (Count){.top = 6, .forward = 2, .backward = 2});
-        }
+        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+            if (counts[i].model == p) check_count(paths[p], text, size, &counts[i].layout, counts[i].count);
         free(text);
     }
     printf("%d failures\n", failures);

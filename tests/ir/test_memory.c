@@ -337,10 +337,6 @@ static void check_file(const char *path, const char *const *axes, int64_t ways, 
     } else {
         if (getenv("TGF_DUMP") && strstr(what, getenv("TGF_DUMP"))) unit_print(u, stdout);
         for (int f = 0; f < u->funcs.n; f++) check_func(u, f, what);
-        if (getenv("TGF_STATS")) {
-            printf("%s\n", what);
-            storage_report(u, stdout);
-        }
     }
     free(text);
     arena_free(scratch);
