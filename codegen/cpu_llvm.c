@@ -427,11 +427,18 @@ static void acc_close(Emit *e, int number) {
     acc->done[0] = acc->reduce == KREDUCE_SUM ? irb_sum(e->b, acc->done[0]) : irb_max_lane(e->b, acc->done[0]);
 }
 
-static Val updated(Emit *e, const Acc *acc, Val old, const KExpr *x, int copy) {
+static void update_acc(Emit *e, Acc *acc, const KExpr *x, int copy) {
     Irb *b = e->b;
+    bool in_lanes = acc->copies > 0 && e->vector_var >= 0;
+    Val var = acc->var[in_lanes ? copy : 0], all = irb_get(b, var), old = all, new;
+    if (acc->copies && !in_lanes) old = irb_lane(b, all, 0); // one place beside loops over lanes
     if (acc->reduce == KREDUCE_SUM && b->target->has_fma && is_product(e, x))
-        return irb_fma(b, value_of(e, x->args[0], copy), value_of(e, x->args[1], copy), old);
-    return combine(e, acc, old, value_of(e, x, copy));
+        new = irb_fma(b, value_of(e, x->args[0], copy), value_of(e, x->args[1], copy), old);
+    else new = combine(e, acc, old, value_of(e, x, copy));
+    Val mask = in_lanes ? copy_mask(e, copy) : NULL;
+    if (mask) new = irb_select(b, mask, new, old);
+    if (acc->copies && !in_lanes) new = irb_set_lane(b, all, 0, new);
+    irb_set(b, var, new);
 }
 
 // ---- statements
@@ -442,7 +449,6 @@ static bool is_effect(const KStmt *s) { return s->kind == KSTMT_STORE || s->kind
 
 // Neighbouring stores and updates: all values first, then the effects.
 static void emit_effects(Emit *e, const KBody *body, int from, int to) {
-    Irb *b = e->b;
     int copies = e->vector_var >= 0 ? e->copies : 1, mark = e->nlog;
     Val(*value)[COPIES_MAX] = arena_alloc(e->arena, sizeof *value * (size_t)(to - from));
     for (int u = 0; u < copies; u++)
@@ -452,18 +458,11 @@ static void emit_effects(Emit *e, const KBody *body, int from, int to) {
                 value[i - from][u] = value_of(e, s->value, u);
                 continue;
             }
-            Acc *acc = &e->acc[s->var];
-            Val old = irb_get(b, acc->var[acc->copies ? u : 0]), new = updated(e, acc, old, s->value, u);
-            Val mask = acc->copies ? copy_mask(e, u) : NULL;
-            value[i - from][u] = mask ? irb_select(b, mask, new, old) : new;
-            if (!acc->copies) irb_set(b, acc->var[0], value[i - from][u]);
+            update_acc(e, &e->acc[s->var], s->value, u);
         }
     for (int u = 0; u < copies; u++)
-        for (int i = from; i < to; i++) {
-            const KStmt *s = body->stmts.at[i];
-            if (s->kind == KSTMT_STORE) store_value(e, s, u, value[i - from][u]);
-            else if (e->acc[s->var].copies) irb_set(b, e->acc[s->var].var[u], value[i - from][u]);
-        }
+        for (int i = from; i < to; i++)
+            if (body->stmts.at[i]->kind == KSTMT_STORE) store_value(e, body->stmts.at[i], u, value[i - from][u]);
     // Loads of what was written are made again.
     bool stores = false;
     for (int i = from; i < to; i++) stores |= body->stmts.at[i]->kind == KSTMT_STORE;
