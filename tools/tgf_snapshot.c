@@ -13,13 +13,20 @@ static double uniform(uint64_t seed, int stream, int64_t i) {
     return (double)(w[0] >> 8) * 0x1p-24;
 }
 
+// A stream for each input by its name: the order of inputs may depend on the layout.
+static int stream_of(const char *name) {
+    uint32_t h = 2166136261u;
+    for (; *name; name++) h = (h ^ (unsigned char)*name) * 16777619u;
+    return (int)(h >> 2);
+}
+
 static void draw_input(const PlanLeaf *l, uint64_t seed, int stream, int64_t n, void *out) {
     for (int64_t i = 0; i < n; i++) {
         double u = uniform(seed, stream, i);
         if (l->dtype == PLAN_BOOL) {
             ((unsigned char *)out)[i] = u < 0.9;
         } else if (l->dtype == PLAN_I32) {
-            int64_t id = l->limit ? (int64_t)(u * (double)l->limit) : 0;
+            int64_t id = l->limit ? (int64_t)(u * (double)l->limit) : u < 0.9;  // no limit: a mask of 0 and 1
             if (l->least < 0 && uniform(seed, stream + 1000, i) < 0.1) id = -1; // an ignored label
             ((int32_t *)out)[i] = (int32_t)id;
         } else {
@@ -39,7 +46,7 @@ Status snapshot_inputs(Program *p, uint64_t seed) {
         int64_t n = leaf_elements(l);
         void *values = malloc((size_t)leaf_bytes(l));
         if (!values) return status_make(STATUS_MEMORY, "no memory for input '%s'", l->name);
-        draw_input(l, seed, i, n, values);
+        draw_input(l, seed, stream_of(l->name), n, values);
         Status s = program_write_leaf(p, i, values);
         free(values);
         STATUS_TRY(s);
