@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/common_options.h"
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +26,9 @@ static bool store(const Option *o, const char *value) {
     case OPTION_INT:
         *(int64_t *)o->to = strtoll(value, &end, 10);
         return *value && !*end && !errno && *(int64_t *)o->to >= 0;
-    case OPTION_REAL: *(double *)o->to = strtod(value, &end); return *value && !*end && !errno;
+    case OPTION_REAL:
+        *(double *)o->to = strtod(value, &end);
+        return *value && !*end && !errno && isfinite(*(double *)o->to);
     case OPTION_DEFINE: {
         OptionList *list = o->to;
         if (list->n == (int)(sizeof list->at / sizeof *list->at) || !strchr(value, '=')) return false;

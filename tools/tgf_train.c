@@ -54,6 +54,11 @@ static Status check_vocabulary(const TokenFile *f, const char *path, const PlanL
     return status_ok();
 }
 
+static Status check_length(TokenRange range, int64_t seq, const char *path, const char *part) {
+    Status s = batch_check(range, seq);
+    return status_failed(&s) ? status_make(s.code, "%s%s: %s", path, part, s.message) : s;
+}
+
 static Status open_data(Trainer *t, const PlanLeaf *tokens) {
     const TrainFlags *f = t->flags;
     const char *data = f->data ? f->data : t->recipe->data, *held = f->validation ? f->validation
@@ -74,8 +79,8 @@ static Status open_data(Trainer *t, const PlanLeaf *tokens) {
         tokens_split(t->file, 0.05, &t->train, &t->held);
     }
     snprintf(t->info.data, sizeof t->info.data, "%s", data);
-    STATUS_TRY(batch_check(t->train, t->seq));
-    return batch_check(t->held, t->seq);
+    STATUS_TRY(check_length(t->train, t->seq, data, held ? "" : " (all but the last 5%)"));
+    return check_length(t->held, t->seq, held ? held : data, held ? "" : " (the last 5%, held out)");
 }
 
 // The model must read tokens and labels of [batch, seq], and nothing a text file cannot give.
