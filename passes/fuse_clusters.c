@@ -240,11 +240,7 @@ static void emit_node(Emitter *e, int at) {
     if (e->is_done[at]) return;
     e->is_done[at] = true;
     Node *n = e->f->nodes[at];
-    for (int i = 0; i < n->nargs; i++) {
-        emit_value(e, n->args[i]);
-        Value *made = n->args[i]->id < e->f->ids ? e->made[n->args[i]->id] : NULL;
-        if (made) n->args[i] = made;
-    }
+    for (int i = 0; i < n->nargs; i++) { emit_value(e, n->args[i]); }
     node_append(e->f->block, n);
 }
 static void emit_value(Emitter *e, const Value *v) {
@@ -283,4 +279,9 @@ void fuse_build(Fuse *f) {
         bool stays = n->nresults != 1 || !fuse_is_fusable(f, n->results[0]);
         if (stays) emit_node(&e, i);
     }
+    for (int i = 0; i < f->n; i++) // last: kernels are made of views as they were
+        for (int a = 0; e.is_done[i] && a < f->nodes[i]->nargs; a++) {
+            Value *made = e.made[f->nodes[i]->args[a]->id];
+            if (made) f->nodes[i]->args[a] = made;
+        }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Random graphs of elementwise ops, reductions, views, gathers and products over axes from 1 to some hundreds of
 // places, through all passes to kernels that run, on one rank and on two or four, against the interpreter.
-//   test_codegen_random [FIRST_SEED COUNT [what to print: ir kernels plan]]
+//   test_codegen_random [FIRST_SEED COUNT [what to print: ir kernels plan, or a pass: what it gets]]
 #include "codegen/codegen.h"
 #include "ir/build.h"
 #include "ir/eval.h"
@@ -357,12 +357,13 @@ static void run(uint64_t seed, int ways, const char *show) {
         ok = false;
     }
     if (ways > 1) lay_out(g, ways);
-    if (ok && !passes_run(g->unit, &(PassOptions){.check_text = true})) {
+    const char *before = show && strcmp(show, "ir") && strcmp(show, "plan") && strcmp(show, "kernels") ? show : NULL;
+    if (ok && !passes_run(g->unit, &(PassOptions){.check_text = true, .dump_before = before, .dump = stdout})) {
         fflush(g->sink);
         if (diag_had_internal(g->unit->diag) || !strstr(g->said, "both split over")) complain(seed, ways, g->said);
         ok = false;
     }
-    if (ok && show) {
+    if (ok && show && !before) {
         if (!strcmp(show, "ir")) unit_print(g->unit, stdout);
         else codegen_print(g->unit, NULL, !strcmp(show, "plan") ? CODEGEN_PLAN : CODEGEN_KERNELS, stdout);
     }
