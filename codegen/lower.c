@@ -280,6 +280,17 @@ static KBody *chunk_lanes(Lower *l, const Nest *nest, KBody *into) {
     return &kbody_loop(l->k, into, KLOOP_PARALLEL, g->chunk_var, (g->extent + chunk - 1) / chunk)->body;
 }
 
+// Do loops stand between the phases? Without one their stores would be one group, whose values are made first.
+static bool has_inner_loop(const Lower *l, const Nest *nest) {
+    for (int i = nest->nouter; i < l->ngroups; i++) {
+        const LoopAxis *a = &l->loop[l->group[i].first];
+        if (a->ncuts == 1) return true;
+        for (int c = 0; c < a->ncuts; c++)
+            if ((c + 1 < a->ncuts ? a->cut[c + 1] : a->extent) - a->cut[c] > 1) return true;
+    }
+    return false;
+}
+
 static bool make_kernel(Lower *l, Nest *nest, const char *name) {
     l->k = kernel_new(l->arena, name);
     memset(l->out, 0, sizeof *l->out);
@@ -293,7 +304,7 @@ static bool make_kernel(Lower *l, Nest *nest, const char *name) {
     memset(l->stored, 0, sizeof *l->stored * (size_t)l->node->parent->func->next_id);
     for (int i = 0; i < nest->nyields; i++) { // buffers of results come first, in their order
         int buf = lower_buf(l, nest->results[i], true);
-        if (is_wide(nest, nest->yields[i]) && nest->inner.n) l->stored[nest->yields[i]->id] = buf + 1;
+        if (is_wide(nest, nest->yields[i]) && has_inner_loop(l, nest)) l->stored[nest->yields[i]->id] = buf + 1;
     }
     if (l->failed) return false;
     outer_loops(l, nest, 0, false, chunk_lanes(l, nest, &l->k->body));

@@ -165,7 +165,7 @@ static Value *contract(Gen *g, Value *x) {
     for (int i = 0; i < over.n; i++) n *= (double)over.at[i]->extent;
     if (pick(g, 3) == 0) return build_max(&g->b, x, &over);
     Value *s = build_sum(&g->b, x, &over);
-    return pick(g, 2) ? scaled(g, s, 1 / n) : map(g, OP_sin, scaled(g, s, 1 / sqrt(n)), NULL);
+    return pick(g, 2) ? scaled(g, s, 1 / n) : map(g, OP_sin, scaled(g, s, 3 / n), NULL);
 }
 
 static Value *lookup(Gen *g, Value *x) {
