@@ -21,6 +21,7 @@ void fuse_split_reductions(Block *b) {
         const Type *t = &n->args[0]->type;
         int64_t kept = elements(f, &n->results[0]->type);
         if (kept >= TASKS_WANTED || elements(f, t) < BIG_REDUCTION || n->attr.axes.n < 2) continue;
+        if (n->op == OP_max && (n->results[0]->type.max || n->results[0]->type.sum)) continue; // only the last may pend
         Axes second = {0}, first = {0};
         for (int d = 0; d < t->rank; d++) {
             if (axes_find(&n->attr.axes, t->dim[d].axis) < 0) continue;
