@@ -119,7 +119,8 @@ static void read_split(Reader *r, const Line *l) {
             diag_error(r->f->diag, name.loc, "axis '%s' is split twice; write all its mesh axes in one line", name.str);
             diag_note(r->f->diag, old->loc, "the first is here");
         } else if (over) {
-            vec_push(r->f->arena, &r->splits, ((Split){axis, over, name.loc, l->over.at[0].loc}));
+            vec_push(r->f->arena, &r->splits,
+                     ((Split){.axis = axis, .over = over, .loc = name.loc, .over_loc = l->over.at[0].loc}));
         }
     }
 }
@@ -186,7 +187,8 @@ void check_strategies(Front *f) {
     for (int i = 0; i < f->strategy_decls.n; i++) {
         const StrategyDecl *d = f->strategy_decls.at[i];
         Strategy *s = NEW(f->arena, Strategy);
-        *s = (Strategy){.name = d->name.str, .loc = d->name.loc};
+        *s = (Strategy){.name = d->name.str, .loc = d->name.loc, .microbatches = 1};
+        s->compute = s->master = s->reduce = DT_F32;
         Reader r = {.f = f, .s = s};
         for (int j = 0; j < d->lines.n; j++) // the mesh may stand anywhere
             if (!strcmp(d->lines.at[j].head.str, "mesh")) read_line(&r, &d->lines.at[j]);

@@ -3,19 +3,50 @@
 // axes) pair.
 #pragma once
 #include "ir/axis.h"
+#include "ir/dtype.h"
 #include "ir/mesh.h"
 
 typedef struct Split {
     const Axis *axis;
     MeshSet over;
+    bool between; // `between blocks`: only in values that nothing else splits over these mesh axes (sequence
+                  // parallelism)
     Loc loc;      // of the axis name in the split line
     Loc over_loc; // of the mesh axis
 } Split;
+
+// `shard optimizer | gradients | parameters over data`: ZeRO stages 1, 2, 3 (Rajbhandari et al., SC 2020). Each holds
+// the one before.
+typedef enum ShardLevel { SHARD_NOTHING, SHARD_OPTIMIZER, SHARD_GRADIENTS, SHARD_PARAMETERS } ShardLevel;
+
+// `recompute block` keeps only what enters each iteration of a repeat; `recompute attend, gelu` makes results of these
+// ops, or of what these blocks compute, again in the backward half; `recompute auto` chooses what to keep so that the
+// peak fits `memory`.
+typedef enum RecomputeKind { RECOMPUTE_NOTHING, RECOMPUTE_BLOCK, RECOMPUTE_NAMES, RECOMPUTE_AUTO } RecomputeKind;
 
 struct Strategy {
     Str name;
     Mesh mesh;
     int nsplits;
     Split *splits;
+
+    ShardLevel shard;
+    MeshSet shard_over;
+    Loc shard_loc;
+
+    RecomputeKind recompute;
+    int nrecompute; // RECOMPUTE_NAMES: names of ops or blocks
+    Str *recompute_names;
+    Loc recompute_loc;
+
+    int64_t memory; // bytes a rank may use; 0: any
+    Loc memory_loc;
+
+    DType compute, master, reduce; // `precision`; all DT_F32 without one
+    Loc precision_loc;
+
+    int64_t microbatches; // parts a step's batch is done in, one after the other; 1: all at once
+    Loc microbatches_loc;
+
     Loc loc;
 };
