@@ -187,8 +187,7 @@ void check_strategies(Front *f) {
     for (int i = 0; i < f->strategy_decls.n; i++) {
         const StrategyDecl *d = f->strategy_decls.at[i];
         Strategy *s = NEW(f->arena, Strategy);
-        *s = (Strategy){.name = d->name.str, .loc = d->name.loc, .microbatches = 1};
-        s->compute = s->master = s->reduce = DT_F32;
+        *s = (Strategy){.name = d->name.str, .loc = d->name.loc};
         Reader r = {.f = f, .s = s};
         for (int j = 0; j < d->lines.n; j++) // the mesh may stand anywhere
             if (!strcmp(d->lines.at[j].head.str, "mesh")) read_line(&r, &d->lines.at[j]);

@@ -335,8 +335,6 @@ static void mesh_line(Parser *s, Mesh *m) {
 
 static void strategy(Parser *s) {
     Strategy *st = NEW(s->u->arena, Strategy);
-    st->microbatches = 1;
-    st->compute = st->master = st->reduce = DT_F32;
     st->name = string(s);
     st->loc = location(s);
     newline(s);

@@ -9,10 +9,10 @@
 typedef struct Split {
     const Axis *axis;
     MeshSet over;
-    bool between; // `between blocks`: only in values that nothing else splits over these mesh axes (sequence
-                  // parallelism)
     Loc loc;      // of the axis name in the split line
     Loc over_loc; // of the mesh axis
+    bool between; // `between blocks`: only in values that nothing else splits over these mesh axes (sequence
+                  // parallelism)
 } Split;
 
 // `shard optimizer | gradients | parameters over data`: ZeRO stages 1, 2, 3 (Rajbhandari et al., SC 2020). Each holds
@@ -42,10 +42,11 @@ struct Strategy {
     int64_t memory; // bytes a rank may use; 0: any
     Loc memory_loc;
 
-    DType compute, master, reduce; // `precision`; all DT_F32 without one
+    bool has_precision;            // without: everything in f32
+    DType compute, master, reduce; // `precision bf16 master = f32, reduce = f32`
     Loc precision_loc;
 
-    int64_t microbatches; // parts a step's batch is done in, one after the other; 1: all at once
+    int64_t microbatches; // parts a step's batch is done in, one after the other; 0 or 1: all at once
     Loc microbatches_loc;
 
     Loc loc;

@@ -72,7 +72,7 @@ static void put(void *at, PlanDType t, int64_t i, double x) {
     else ((uint8_t *)at)[i] = x != 0;
 }
 static double get(const void *at, PlanDType t, int64_t i) {
-    return t == PLAN_F32 ? (double)((const float *)at)[i]
+    return t == PLAN_F32   ? (double)((const float *)at)[i]
            : t == PLAN_I32 ? (double)((const int32_t *)at)[i]
                            : (double)((const uint8_t *)at)[i];
 }
@@ -138,7 +138,8 @@ static void run_layout(const Reference *r, CaseCtx *c, const char *layout) {
     Program *p = NULL;
     Status s = codegen_jit(c->unit, NULL, &jit);
     if (!status_failed(&s))
-        s = program_make_from_plan(codegen_jit_plan(jit), codegen_jit_kernels(jit), &(ProgramOptions){.threads = 2}, &p);
+        s = program_make_from_plan(codegen_jit_plan(jit), codegen_jit_kernels(jit), &(ProgramOptions){.threads = 2},
+                                   &p);
     if (!status_failed(&s)) s = set_leaves(c, p);
     if (!status_failed(&s)) s = program_run(p, "train");
     if (status_failed(&s)) fail(r->k, layout, "%s %s", s.message, case_said(c));
@@ -159,7 +160,8 @@ static void apply(CaseCtx *c, int axis, int other, int64_t ranks) {
     for (int i = 0; i < s->mesh.n; i++) {
         s->mesh.axis[i].name = str_internf(c->unit->strs, "m%d", i);
         s->mesh.axis[i].extent = ranks;
-        s->splits[i] = (Split){c->unit->axes.at[i ? other : axis], (MeshSet)1 << i, c->b.loc, c->b.loc};
+        s->splits[i] = (Split){
+            .axis = c->unit->axes.at[i ? other : axis], .over = (MeshSet)1 << i, .loc = c->b.loc, .over_loc = c->b.loc};
     }
     c->unit->strategy = s;
 }

@@ -67,7 +67,10 @@ static void apply(CaseCtx *c, const Layout *l) {
     s->splits = NEW_ARRAY(c->arena, Split, l->nsplits);
     s->nsplits = l->nsplits;
     for (int i = 0; i < l->nsplits; i++)
-        s->splits[i] = (Split){c->unit->axes.at[l->split[i].axis], l->split[i].over, c->b.loc, c->b.loc};
+        s->splits[i] = (Split){.axis = c->unit->axes.at[l->split[i].axis],
+                               .over = l->split[i].over,
+                               .loc = c->b.loc,
+                               .over_loc = c->b.loc};
     c->unit->strategy = s;
 }
 
