@@ -298,7 +298,7 @@ static void lay_out(Gen *g, int ways) {
         s->mesh.axis[i].extent = ways == 3 ? 3 : 2;
         const Axis *a = g->axis[pick(g, BASE_AXES)];
         if (i && a == s->splits[0].axis) break;
-        s->splits[s->nsplits++] = (Split){a, (MeshSet)1 << i, g->b.loc, g->b.loc};
+        s->splits[s->nsplits++] = (Split){.axis = a, .over = (MeshSet)1 << i, .loc = g->b.loc, .over_loc = g->b.loc};
     }
     g->unit->strategy = s;
 }
