@@ -25,13 +25,14 @@ static KExpr *horner(Kernel *k, KExpr *x, int n, const double *c) {
 static const double round_magic = 12582912.0;
 static const uint32_t round_bits = 0x4B400000u;
 
-static KExpr *power_of_two(Kernel *k, KExpr *n) { // n in [-126, 127]
-    return bits(k, shift(k, K_SHL, kb_add(k, n, word(k, 127)), 23), DT_F32);
-}
-// y * 2^n in two steps, so that results near the ends of the range, denormals too, are rounded once.
-static KExpr *scale(Kernel *k, KExpr *y, KExpr *n) { // n in [-252, 254]
-    KExpr *half = kb_sub(k, shift(k, K_SHR, kb_add(k, n, word(k, 512)), 1), word(k, 256));
-    return kb_mul(k, kb_mul(k, y, power_of_two(k, half)), power_of_two(k, kb_sub(k, n, half)));
+// y * 2^n for n in [-252, 254], n standing in the low bits of `shifted` (a sum with round_magic): in two steps, so that
+// results near the ends of the range, denormals too, are rounded once.
+static KExpr *scale(Kernel *k, KExpr *y, KExpr *shifted) {
+    KExpr *b = bits(k, shifted, DT_I32);
+    KExpr *half = shift(k, K_SHR, kb_sub(k, b, word(k, round_bits - 512)), 1); // floor(n / 2) + 256
+    KExpr *rest = kb_sub(k, kb_sub(k, b, word(k, round_bits - 256 - 127)), half);
+    KExpr *first = shift(k, K_SHL, kb_sub(k, half, word(k, 256 - 127)), 23);
+    return kb_mul(k, kb_mul(k, y, bits(k, first, DT_F32)), bits(k, shift(k, K_SHL, rest, 23), DT_F32));
 }
 
 // exp(x) = 2^n exp(r), |r| <= ln2/2. Polynomial: Moshier, Cephes (public domain).
@@ -44,7 +45,7 @@ KExpr *kb_exp(Kernel *k, KExpr *x) {
     KExpr *r = fma3(k, n, real(k, -0.693359375), t);
     r = fma3(k, n, real(k, 2.12194440e-4), r);
     KExpr *y = fma3(k, horner(k, r, 6, p), kb_mul(k, r, r), r);
-    return scale(k, kb_add(k, y, real(k, 1)), kb_sub(k, bits(k, shifted, DT_I32), word(k, round_bits)));
+    return scale(k, kb_add(k, y, real(k, 1)), shifted);
 }
 
 // x > 0, finite: m in [sqrt(1/2), sqrt(2)) and integer e (as f32) with x = m 2^e.
@@ -153,7 +154,7 @@ KExpr *kb_pow(Kernel *k, KExpr *a, KExpr *b) {
     KExpr *n = kb_op(k, K_FLOOR, DT_F64, kb_add(k, y, kb_const(k, DT_F64, 0.5)), NULL, NULL);
     KExpr *f = kb_cast(k, kb_sub(k, y, n), DT_F32);
     KExpr *v = fma3(k, horner(k, f, 6, e2), f, one);
-    v = scale(k, v, kb_cast(k, n, DT_I32));
+    v = scale(k, v, kb_cast(k, kb_add(k, n, kb_const(k, DT_F64, round_magic)), DT_F32));
     v = kb_select(k, kb_or(k, kb_ne(k, a, a), kb_ne(k, b, b)), real(k, NAN), v);
     v = kb_select(k, kb_eq(k, x, one), one, v); // 1^inf; a NaN exponent is mended below
     v = kb_select(k, kb_and(k, kb_eq(k, x, one), kb_ne(k, b, b)), real(k, NAN), v);
