@@ -129,8 +129,11 @@ int lower_buf(Lower *l, const Value *outer, bool written) {
     const Place *p = lower_place(l, outer);
     if (!p->placed) return lower_fail(l, outer, "has no place in memory"), 0;
     DType t = outer->type.dtype;
-    if (t != DT_F32 && t != DT_I32 && t != DT_BOOL)
-        return lower_fail(l, outer, "has an element type without kernels"), 0;
+    if (t != DT_F32 && t != DT_I32 && t != DT_BOOL) {
+        if (!l->failed) diag_error(l->unit->diag, l->node->loc, "%s values have no kernels yet", dtype_name(t));
+        l->failed = true;
+        return 0;
+    }
     vec_push(l->arena, &l->out->bufs, outer);
     return kernel_buf(l->k, t, written);
 }
