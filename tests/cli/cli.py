@@ -39,10 +39,13 @@ def example(name):
     return os.path.join(ROOT, "examples", name + ".tgf")
 
 
-def run(*args, timeout=600, **more):
-    """One command; its outputs as text. A signal's status is negative, as in subprocess."""
-    return subprocess.run([str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
-                          text=True, errors="replace", stdin=subprocess.DEVNULL, **more)
+def run(*args, timeout=200, **more):
+    """One command; its outputs as text. A signal's status is negative, as in subprocess. One that hangs ends the test."""
+    try:
+        return subprocess.run([str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
+                              text=True, errors="replace", stdin=subprocess.DEVNULL, **more)
+    except subprocess.TimeoutExpired as hung:
+        sys.exit(f"FAILED: no end after {timeout} s of {' '.join(map(str, args))}\n{hung.stderr!r:.400}")
 
 
 def check(good, what, *shown):
