@@ -106,6 +106,7 @@ static void *share_main(void *share) {
 
 static Status link_share(CodegenJit *jit, Share *s) {
     STATUS_TRY(s->status);
+    if (s->from == s->to) return status_ok(); // functions that only copy
     LLVMMemoryBufferRef object = s->object;
     s->object = NULL;
     STATUS_TRY(jit_add_object(jit->jit, object));
