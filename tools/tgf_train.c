@@ -188,7 +188,7 @@ static Status loop(Trainer *t) {
         STATUS_TRY(metrics_write(t->metrics, step + 1, values, n));
         show(t, step, loss, last);
         if (last || (f->save_every && (step + 1) % f->save_every == 0)) STATUS_TRY(save(t, step + 1));
-        if (stopped) {
+        if (stopped && step + 1 < t->steps) {
             end_line(t);
             return status_make(STATUS_INVALID, "stopped by a signal after step %" PRId64 "%s", step + 1,
                                f->save ? "; --resume goes on from there" : "");
@@ -203,6 +203,7 @@ static Status start(Trainer *t) {
     STATUS_TRY(check_inputs(t));
     t->seed = f->seed ? f->seed : t->recipe->seed;
     t->steps = f->steps ? f->steps : t->recipe->steps;
+    if (t->seed > INT32_MAX) return status_make(STATUS_INVALID, "--seed: at most %d", INT32_MAX);
     if (f->resume) {
         CheckpointInfo info;
         STATUS_TRY(checkpoint_load(t->program, f->resume, &info));

@@ -261,6 +261,10 @@ int tool_verify(int argc, char **argv) {
     bool done;
     int rc = options_read(&command, argc, argv, &path, &count, &done);
     if (rc || done) return rc;
+    if (seed > INT32_MAX) {
+        fprintf(stderr, "--seed: at most %d\n", INT32_MAX);
+        return 2;
+    }
     Verify v = {.request = {.path = path, .defines = &defines, .keep_gradients = true},
                 .mcpu = mcpu,
                 .program = {.threads = (int)threads, .comm_timeout_ms = 60000},
