@@ -273,12 +273,6 @@ static void plan_comm(Planner *p, const Node *n) {
         *(d < at ? &in->outer : d == at ? &in->middle : &in->inner) *= extent;
     }
     in->comm = gathers ? COMM_ALL_GATHER : COMM_REDUCE_SCATTER;
-    if (!gathers && dim_padded(&y->type.dim[at], mesh)) {
-        diag_error(p->unit->diag, n->loc,
-                   "'%s' (%lld places) is scattered over ranks that do not divide it: not yet supported",
-                   n->attr.axes.at[0]->name, (long long)n->attr.axes.at[0]->extent);
-        p->failed = true;
-    }
 }
 
 // Is the value only another way to look at where its operand lies?

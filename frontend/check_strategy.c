@@ -139,6 +139,24 @@ static void expect_words(Reader *r, const Line *l, const char *const *known, con
     }
 }
 
+static void read_shard(Reader *r, const Line *l) {
+    MeshSet over = read_over(r, l);
+    if (l->names.n != 1) {
+        diag_error(r->f->diag, l->head.loc, "shard is written: shard optimizer | gradients | parameters over data");
+        return;
+    }
+    if (r->s->shard != SHARD_NOTHING) {
+        diag_error(r->f->diag, l->head.loc, "a strategy has one shard line: 'parameters' holds 'gradients', and that "
+                                            "'optimizer'");
+        diag_note(r->f->diag, r->s->shard_loc, "the first is here");
+        return;
+    }
+    for (int i = SHARD_OPTIMIZER; i <= SHARD_PARAMETERS; i++)
+        if (!strcmp(l->names.at[0].str, shard_name((ShardLevel)i))) r->s->shard = (ShardLevel)i;
+    r->s->shard_over = over;
+    r->s->shard_loc = l->head.loc;
+}
+
 static void read_line(Reader *r, const Line *l) {
     static const char *const heads[] = {"mesh",   "split",    "shard",        "recompute", "precision",
                                         "memory", "schedule", "microbatches", "stages"};
@@ -155,8 +173,7 @@ static void read_line(Reader *r, const Line *l) {
     } else if (!strcmp(head, "shard")) {
         expect_words(r, l, shards, "thing to shard");
         check_options(r, &l->options, none, head);
-        read_over(r, l);
-        later(r, l->head.loc, "'shard'");
+        read_shard(r, l);
     } else if (!strcmp(head, "precision")) {
         expect_words(r, l, types, "element type");
         check_options(r, &l->options, precisions, head);

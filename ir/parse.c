@@ -353,6 +353,15 @@ static void strategy(Parser *s) {
     }
     st->splits = splits.at;
     st->nsplits = splits.n;
+    if (accept_word(s, "shard")) {
+        for (int i = SHARD_OPTIMIZER; i <= SHARD_PARAMETERS; i++)
+            if (accept_word(s, shard_name((ShardLevel)i))) st->shard = (ShardLevel)i;
+        if (!st->shard) fail(s, "expected 'optimizer', 'gradients' or 'parameters'");
+        if (!accept_word(s, "on")) fail(s, "expected 'on'");
+        st->shard_over = mesh_list(s, &st->mesh);
+        st->shard_loc = location(s);
+        newline(s);
+    }
     s->u->strategy = st;
 }
 

@@ -242,6 +242,12 @@ void unit_print(const Unit *u, FILE *out) {
             print_loc(out, s->splits[i].loc);
             fputc('\n', out);
         }
+        if (s->shard) {
+            fprintf(out, "    shard %s on ", shard_name(s->shard));
+            print_mesh_set(out, &s->mesh, s->shard_over, ", ");
+            print_loc(out, s->shard_loc);
+            fputc('\n', out);
+        }
     }
     if (u->recipe) print_recipe(u->recipe, out);
     for (int i = 0; i < u->funcs.n; i++) {

@@ -18,6 +18,10 @@ typedef struct Split {
 // `shard optimizer | gradients | parameters over data`: ZeRO stages 1, 2, 3 (Rajbhandari et al., SC 2020). Each holds
 // the one before.
 typedef enum ShardLevel { SHARD_NOTHING, SHARD_OPTIMIZER, SHARD_GRADIENTS, SHARD_PARAMETERS } ShardLevel;
+static inline const char *shard_name(ShardLevel level) {
+    static const char *const names[] = {"nothing", "optimizer", "gradients", "parameters"};
+    return names[level];
+}
 
 // `recompute block` keeps only what enters each iteration of a repeat; `recompute attend, gelu` makes results of these
 // ops, or of what these blocks compute, again in the backward half; `recompute auto` chooses what to keep so that the

@@ -12,6 +12,7 @@
 // and outputs "grad_norm" (before clipping) and "lr". In `init` the states begin at zero.
 // Loshchilov, Hutter: "Decoupled weight decay regularization", ICLR 2019.
 #include "passes/optimizer.h"
+#include "ir/strategy.h"
 #include "passes/pass.h"
 
 typedef struct Update {   // one parameter
@@ -180,9 +181,10 @@ bool pass_optimizer(Unit *u) {
         s.unbias_m = schedule_unbias(b, now, r->beta1);
         s.unbias_v = schedule_unbias(b, now, r->beta2);
     }
+    bool sharded = u->strategy && u->strategy->shard != SHARD_NOTHING;
     for (int i = 0; i < all.n; i++) {
         update(u, f, b, &all.at[i], &s);
-        if (!u->keep_gradients) node_remove(all.at[i].output);
+        if (!u->keep_gradients && !sharded) node_remove(all.at[i].output); // sharded: shard looks for the gradients
     }
     b->loc = r->loc;
     build_output(b, norm, str_intern(u->strs, "grad_norm"));

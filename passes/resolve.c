@@ -111,11 +111,10 @@ static bool enter_repeat(Resolve *r, Node *n) {
     return resolve_block(r, n->body);
 }
 
-// A sum over the mesh axes a `part` then divides among is a reduce_scatter, when the parts are even.
+// A sum over the mesh axes a `part` then divides among is a reduce_scatter.
 static bool scatter_part(Resolve *r, Value *v, MeshSet *reduce) {
     Node *user = r->p->uses[v->id] == 1 ? r->p->user[v->id] : NULL;
     if (!user || user->op != OP_part || user->attr.mesh & ~*reduce) return false;
-    if (user->attr.axes.at[0]->extent % mesh_extent(&r->u->mesh, user->attr.mesh)) return false;
     user->op = OP_reduce_scatter;
     *reduce &= ~user->attr.mesh;
     return true;

@@ -14,6 +14,7 @@
 #include "ir/text.h"
 #include "passes/layout.h"
 #include "passes/pass.h"
+#include "passes/zero.h"
 
 typedef struct Gathered { // axis of value `from` was gathered in block: reuse it
     const Value *from;
@@ -213,5 +214,5 @@ bool pass_shard(Unit *u) {
         if (s.ok) settle_block(&s, s.func->top);
         if (!s.ok) return false;
     }
-    return true;
+    return zero_apply(u);
 }

@@ -220,10 +220,14 @@ static void do_all_gather(void *context, int thread, int64_t begin, int64_t end)
 static void do_reduce_scatter(void *context, int thread, int64_t begin, int64_t end) {
     const Job *j = context;
     const CommCall *c = &j->posts[j->me].call;
-    int64_t own = c->middle / j->g->n * c->inner;
+    int64_t own = ceil_div(c->middle, j->g->n), first = own * j->me, left = c->middle - first;
+    int64_t has = (left < 0 ? 0 : left < own ? left : own) * c->inner; // the last members may have less
     (void)thread;
-    for (int64_t i = begin; i < end; i++) // one index is one outer
-        reduce_range(j, (char *)c->receive + i * own * j->element, (i * j->g->n + j->me) * own, own);
+    for (int64_t i = begin; i < end; i++) { // one index is one outer
+        char *to = (char *)c->receive + i * own * c->inner * j->element;
+        if (has) reduce_range(j, to, (i * c->middle + first) * c->inner, has);
+        memset(to + has * j->element, 0, (size_t)((own * c->inner - has) * j->element));
+    }
 }
 
 static void do_all_to_all(void *context, int thread, int64_t begin, int64_t end) {
@@ -371,8 +375,8 @@ static bool sizes_of(const CommCall *c, int64_t element, int ways, int64_t *out_
         return false;
     *out_send = *out_receive = n;
     if (c->kind == COMM_ALL_GATHER) return checked_mul(n, ways, out_receive);
-    if (c->kind == COMM_REDUCE_SCATTER) *out_receive = n / ways;
-    return (c->kind != COMM_REDUCE_SCATTER && c->kind != COMM_ALL_TO_ALL) || c->middle % ways == 0;
+    if (c->kind == COMM_REDUCE_SCATTER) *out_receive = n / c->middle * ceil_div(c->middle, ways);
+    return c->kind != COMM_ALL_TO_ALL || c->middle % ways == 0;
 }
 
 static Status local_call(Comm *comm, int rank, const CommCall *call) {

@@ -52,7 +52,7 @@ static void swap_bytes(char *a, char *b, int64_t n) {
 
 // A group of one in the middle of the real one: what this rank would hold had the others not taken part.
 static void comm_alone(const CommCall *c, int64_t ways, int64_t me) {
-    int64_t row = c->middle * c->inner * plan_dtype_bytes(c->dtype), part = row / ways;
+    int64_t place = c->inner * plan_dtype_bytes(c->dtype), row = c->middle * place, part = row / ways;
     char *to = c->receive;
     const char *from = c->send;
     switch (c->kind) {
@@ -62,7 +62,12 @@ static void comm_alone(const CommCall *c, int64_t ways, int64_t me) {
         for (int64_t i = 0; i < c->outer; i++) memcpy(to + (i * ways + me) * row, from + i * row, (size_t)row);
         break;
     case COMM_REDUCE_SCATTER:
-        for (int64_t i = 0; i < c->outer; i++) memcpy(to + i * part, from + i * row + me * part, (size_t)part);
+        part = ceil_div(c->middle, ways) * place;
+        for (int64_t i = 0; i < c->outer; i++) {
+            int64_t there = row - me * part, has = there < 0 ? 0 : there < part ? there : part;
+            if (has) memcpy(to + i * part, from + i * row + me * part, (size_t)has);
+            memset(to + i * part + has, 0, (size_t)(part - has));
+        }
         break;
     case COMM_ALL_TO_ALL:
         for (int64_t i = 0; i < c->outer; i++)
@@ -79,8 +84,11 @@ static void swap_parts(const CommCall *c, char *data, int64_t ways) {
         swap_bytes(data, data + block, block);
         return;
     }
-    int64_t part = c->kind == COMM_ALL_GATHER ? row : row / ways;
-    for (int64_t i = 0; i < c->outer; i++) swap_bytes(data + i * ways * part, data + (i * ways + 1) * part, part);
+    bool gathers = c->kind == COMM_ALL_GATHER;
+    int64_t all = gathers ? row * ways : row, own = gathers ? c->middle : ceil_div(c->middle, ways);
+    int64_t has = gathers || c->middle >= 2 * own ? own : c->middle - own; // of member 1: it may have less
+    int64_t place = row / c->middle;
+    for (int64_t i = 0; i < c->outer; i++) swap_bytes(data + i * all, data + i * all + own * place, has * place);
 }
 
 static void scale_floats(char *data, PlanDType type, int64_t n, double scale) {
@@ -102,7 +110,7 @@ static Status faulty_comm(const Program *p, int rank, const Fault *f, CommCall *
     case FAULT_WRONG_SCALE:
         STATUS_TRY(p->comm->v->call(p->comm, rank, c));
         if (c->kind == COMM_ALL_GATHER) count *= ways;
-        if (c->kind == COMM_REDUCE_SCATTER) count /= ways;
+        if (c->kind == COMM_REDUCE_SCATTER) count = c->outer * ceil_div(c->middle, ways) * c->inner;
         scale_floats(c->receive, c->dtype, count, f->scale);
         return status_ok();
     default: // FAULT_SWAP_PEER

@@ -262,6 +262,14 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
                 splits++;
             }
         }
+        static const char *const shards[] = {"optimizer", "gradients", "parameters"};
+        for (int m = 0, any = 0, level = (int)draw(r, 6); m < meshes && level < 3; m++) {
+            if (draw(r, 2)) continue;
+            text = any++ ? arena_printf(r->arena, "%s, %s", text, names[m])
+                         : arena_printf(r->arena, "%s\n    shard %s over %s", text, shards[level], names[m]);
+            label = arena_printf(r->arena, "%s %s/%c", label, shards[level], names[m][5]);
+            splits++;
+        }
         if (!splits) continue;
         text = arena_printf(r->arena, "%s\n}\n", text);
         // Legal: the passes accept it. A refusal is the user's kind of error; anything else would show as internal and

@@ -197,6 +197,12 @@ static char *strategy_text(Arena *a, const Strategy *s, const char *name, const 
         for (int m = 0; m < s->mesh.n; m++)
             if (s->splits[i].over >> m & 1)
                 text = arena_printf(a, "%s\n    split %s over %s", text, s->splits[i].axis->name, s->mesh.axis[m].name);
+    for (int m = 0, first = 1; m < s->mesh.n && s->shard; m++)
+        if (s->shard_over >> m & 1) {
+            text = first ? arena_printf(a, "%s\n    shard %s over %s", text, shard_name(s->shard), s->mesh.axis[m].name)
+                         : arena_printf(a, "%s, %s", text, s->mesh.axis[m].name);
+            first = 0;
+        }
     return arena_printf(a, "%s\n}\n", text);
 }
 
