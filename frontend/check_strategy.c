@@ -146,8 +146,9 @@ static void read_shard(Reader *r, const Line *l) {
         return;
     }
     if (r->s->shard != SHARD_NOTHING) {
-        diag_error(r->f->diag, l->head.loc, "a strategy has one shard line: 'parameters' holds 'gradients', and that "
-                                            "'optimizer'");
+        diag_error(r->f->diag, l->head.loc,
+                   "a strategy has one shard line: 'parameters' holds 'gradients', and that "
+                   "'optimizer'");
         diag_note(r->f->diag, r->s->shard_loc, "the first is here");
         return;
     }

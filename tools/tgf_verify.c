@@ -188,21 +188,24 @@ static int check_faults(Verify *v, const char *strategy, const char *extra, int 
     return missed;
 }
 
-// The splits of a strategy of the file, as text for a mesh of other extents.
+static char *mesh_text(Arena *a, const Mesh *m, MeshSet set) {
+    char *text = "";
+    for (int i = 0; i < m->n; i++)
+        if (set >> i & 1) text = arena_printf(a, "%s%s %s", text, *text ? "," : "", m->axis[i].name);
+    return text;
+}
+
+// A strategy of the file, as text for a mesh of other extents.
 static char *strategy_text(Arena *a, const Strategy *s, const char *name, const int64_t *extents) {
     char *text = arena_printf(a, "strategy %s {\n    mesh ", name);
     for (int i = 0; i < s->mesh.n; i++)
         text = arena_printf(a, "%s%s%s = %" PRId64, text, i ? ", " : "", s->mesh.axis[i].name, extents[i]);
     for (int i = 0; i < s->nsplits; i++)
-        for (int m = 0; m < s->mesh.n; m++)
-            if (s->splits[i].over >> m & 1)
-                text = arena_printf(a, "%s\n    split %s over %s", text, s->splits[i].axis->name, s->mesh.axis[m].name);
-    for (int m = 0, first = 1; m < s->mesh.n && s->shard; m++)
-        if (s->shard_over >> m & 1) {
-            text = first ? arena_printf(a, "%s\n    shard %s over %s", text, shard_name(s->shard), s->mesh.axis[m].name)
-                         : arena_printf(a, "%s, %s", text, s->mesh.axis[m].name);
-            first = 0;
-        }
+        text = arena_printf(a, "%s\n    split %s over%s", text, s->splits[i].axis->name,
+                            mesh_text(a, &s->mesh, s->splits[i].over));
+    if (s->shard)
+        text = arena_printf(a, "%s\n    shard %s over%s", text, shard_name(s->shard),
+                            mesh_text(a, &s->mesh, s->shard_over));
     return arena_printf(a, "%s\n}\n", text);
 }
 

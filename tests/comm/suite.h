@@ -95,7 +95,7 @@ static double suite_reduce(const CommCall *c, void *const *in, int n, int64_t i)
 // What member `me` of a group receives; sends: of each member in order.
 static void suite_expect(const CommCall *c, void *const *sends, int n, int me, void *out) {
     PlanDType t = c->dtype;
-    int64_t o = c->outer, m = c->middle, k = c->inner, own = m / n;
+    int64_t o = c->outer, m = c->middle, k = c->inner, own = (m + n - 1) / n;
     switch (c->kind) {
     case COMM_ALL_REDUCE:
         for (int64_t i = 0; i < o * m * k; i++) suite_put(out, t, i, suite_reduce(c, sends, n, i));
@@ -112,8 +112,11 @@ static void suite_expect(const CommCall *c, void *const *sends, int n, int me, v
     case COMM_REDUCE_SCATTER:
         for (int64_t a = 0; a < o; a++)
             for (int64_t b = 0; b < own; b++)
-                for (int64_t i = 0; i < k; i++)
-                    suite_put(out, t, (a * own + b) * k + i, suite_reduce(c, sends, n, (a * m + me * own + b) * k + i));
+                for (int64_t i = 0; i < k; i++) {
+                    bool padding = me * own + b >= m;
+                    suite_put(out, t, (a * own + b) * k + i,
+                              padding ? 0 : suite_reduce(c, sends, n, (a * m + me * own + b) * k + i));
+                }
         break;
     case COMM_ALL_TO_ALL:
         for (int from = 0; from < n; from++)
@@ -152,7 +155,7 @@ static void suite_case(Suite *s, CommCall c, bool in_place, bool with_nan) {
     int n = (int)plan_ways(&s->mesh, c.mesh);
     int64_t count = c.outer * c.middle * c.inner, element = plan_dtype_bytes(c.dtype), receive = count;
     if (c.kind == COMM_ALL_GATHER) receive = count * n;
-    if (c.kind == COMM_REDUCE_SCATTER) receive = count / n;
+    if (c.kind == COMM_REDUCE_SCATTER) receive = count / c.middle * ((c.middle + n - 1) / n);
     void *send[SUITE_RANKS], *kept[SUITE_RANKS], *got[SUITE_RANKS], *expected[SUITE_RANKS];
     for (int r = 0; r < s->nranks; r++) {
         send[r] = malloc((size_t)(count * element));
@@ -217,6 +220,7 @@ static void suite_collectives(CommMakeFn *make) {
                                       .outer = sizes[k][0],
                                       .middle = sizes[k][1],
                                       .inner = sizes[k][2]};
+                        if (kind == COMM_REDUCE_SCATTER) suite_case(&s, c, false, false); // uneven parts
                         if (kind == COMM_REDUCE_SCATTER || kind == COMM_ALL_TO_ALL) c.middle *= plan_ways(&s.mesh, set);
                         suite_case(&s, c, false, false);
                         if (kind == COMM_ALL_REDUCE || kind == COMM_BROADCAST) suite_case(&s, c, true, false);
@@ -308,7 +312,7 @@ static void spoil_overlap(Suite *s, float *m) {
 }
 static void spoil_middle(Suite *s, float *m) {
     (void)m;
-    for (int r = 0; r < s->nranks; r++) s->calls[r][0].kind = COMM_REDUCE_SCATTER, s->calls[r][0].middle = 63;
+    for (int r = 0; r < s->nranks; r++) s->calls[r][0].kind = COMM_ALL_TO_ALL, s->calls[r][0].middle = 63;
 }
 static void spoil_bool(Suite *s, float *m) {
     (void)m;

@@ -67,7 +67,7 @@ static const char *world_said(World *w) {
 
 typedef struct Layout {
     const char *mesh;   // "data=2 tensor=4"
-    const char *splits; // "batch:data head:tensor"
+    const char *splits; // "batch:data head:tensor zero3:data", the last for `shard parameters over data`
 } Layout;
 
 static void set_strategy(World *w, const Layout *l) {
@@ -85,6 +85,10 @@ static void set_strategy(World *w, const Layout *l) {
     for (const char *p = l->splits; sscanf(p, " %63[^:]:%63s%n", name, over, &used) == 2; p += used) {
         const Axis *axis = unit_axis(w->u, str_intern(w->strs, name));
         int m = mesh_find(&s->mesh, str_intern(w->strs, over));
+        if (!strncmp(name, "zero", 4) && m >= 0) {
+            s->shard = (ShardLevel)atoi(name + 4);
+            s->shard_over |= 1u << m;
+        }
         if (axis && m >= 0) s->splits[s->nsplits++] = (Split){.axis = axis, .over = 1u << m};
     }
     w->u->strategy = s;
@@ -222,6 +226,10 @@ static int check_random(const char *path, const char *text, size_t size, int cou
             const char *axis = w.u->axes.at[choose(w.u->axes.n)]->name;
             snprintf(splits + strlen(splits), sizeof splits - strlen(splits), "%s:%c ", axis, "abc"[choose(n)]);
         }
+        int level = 1 + choose(6);
+        for (int m = 0; m < n && level <= 3; m++)
+            if (choose(2))
+                snprintf(splits + strlen(splits), sizeof splits - strlen(splits), "zero%d:%c ", level, "abc"[m]);
         legal += check_layout(path, text, size, &(Layout){mesh, splits}, false);
     }
     world_free(&w);
@@ -269,6 +277,14 @@ static void check_count(const char *path, const char *text, size_t size, const L
 int main(int argc, char **argv) {
     static const char *const paths[] = {"tests/ir/layout/gpt.tgi", "tests/ir/layout/gqa.tgi"};
     static const Layout layouts[] = {
+        {"data=2", "batch:data zero1:data"},
+        {"data=5", "batch:data zero2:data"}, // nothing is even
+        {"data=4", "batch:data zero3:data"},
+        {"data=2 tensor=3", "batch:data head:tensor hidden:tensor vocab:tensor zero1:data"},
+        {"data=2 tensor=2", "batch:data head:tensor hidden:tensor vocab:tensor zero2:data"},
+        {"data=3 tensor=2", "batch:data head:tensor hidden:tensor vocab:tensor zero3:data"},
+        {"node=2 data=2", "batch:data batch:node zero3:data"},                 // hybrid
+        {"data=2 tensor=2", "batch:data head:tensor zero3:data zero3:tensor"}, // over an axis that splits some by name
         {"data=2", "batch:data"},
         {"data=8", "batch:data"},
         {"tensor=2", "head:tensor hidden:tensor vocab:tensor kv:tensor"},
@@ -306,7 +322,7 @@ int main(int argc, char **argv) {
             continue;
         }
         for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
-            check_layout(paths[p], text, size, &layouts[i], i < 8);
+            check_layout(paths[p], text, size, &layouts[i], i < 16);
         printf("%s: %d of %d random layouts are legal\n", paths[p], check_random(paths[p], text, size, random), random);
         for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
             if (counts[i].model == p) check_count(paths[p], text, size, &counts[i].layout, counts[i].count);
