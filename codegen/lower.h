@@ -35,5 +35,8 @@ bool lower_fused(const Unit *u, const FuncStorage *places, const Node *n, Arena 
 const Node *lower_scatter_of(const Node *n); // NULL: neither
 bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
                    Lowered *out_lowered);
+// A cumsum: a task owns some lines of places along its axis.
+bool lower_scan(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
+                Lowered *out_lowered);
 // Copies the elements of a value from buffer 1 to buffer 0, where they have other strides.
 Kernel *lower_copy(const Unit *u, const Type *t, const int64_t *to, const int64_t *from, Arena *arena);

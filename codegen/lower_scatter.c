@@ -32,7 +32,9 @@ bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Aren
     bool in_place = base && same_places(&places->of[base->id], &places->of[result->id]);
     const Axis *over = scatter->attr.axes.at[0];
     Lower l = lower_start(u, places, n, arena, out);
-    // Kept axes (tasks and lanes), then the rest of the updates' axes, in order.
+    // Kept axes (tasks and lanes), first those along which updates are repeated; then the rest of the updates' axes.
+    for (int d = 0; d < ids->type.rank; d++)
+        if (type_find(&updates->type, ids->type.dim[d].axis) < 0) lower_add_axis(&l, &ids->type.dim[d]);
     for (int pass = 0; pass < 2; pass++)
         for (int d = 0, begins = pass; d < updates->type.rank; d++) {
             if ((type_find(&result->type, updates->type.dim[d].axis) >= 0) != (pass == 0)) continue;

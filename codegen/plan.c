@@ -386,6 +386,11 @@ static void plan_node(Planner *p, const Node *n) {
         else p->failed = true;
         return;
     }
+    if (n->op == OP_cumsum) {
+        if (lower_scan(p->unit, p->places, n, p->arena, "", &l)) call_lowered(p, n, &l, stem);
+        else p->failed = true;
+        return;
+    }
     if (n->op != OP_fused) {
         if (!lower_is_fusable(n->op)) {
             fail(p, n, "no code for this op");

@@ -120,6 +120,79 @@ static Val take(const Call *c) {
     return val_tensor(y);
 }
 
+// The updates' axes in order; in place of the first that is summed stand those only the ids have, then the new one.
+// Summed are the axes named behind it, or all of the ids'.
+static Val scatter(const Call *c) {
+    Value *ids = tensor_of_expr(c->s, c->frame, c->at[0]), *updates = tensor_of_expr(c->s, c->frame, c->at[1]);
+    const Axis *axis = axis_of_expr(c->s, c->frame, c->at[2]);
+    Axes summed, to = {0};
+    if (!ids || !updates || !axis || !axes_from(c, 3, ids, &summed)) return (Val){0};
+    for (int i = 0; i < summed.n; i++) {
+        bool in_ids = type_find(&ids->type, summed.at[i]) >= 0;
+        if (in_ids && type_find(&updates->type, summed.at[i]) >= 0) continue;
+        diag_error(c->s->f->diag, c->n > 3 ? c->at[3 + i]->loc : c->e->loc, "'%s' does not occur in the %s: %s",
+                   summed.at[i]->name, in_ids ? "updates" : "ids",
+                   type_shown(c->s, in_ids ? &updates->type : &ids->type));
+        return (Val){0};
+    }
+    bool placed = false, ok = true;
+    for (int d = 0; d <= updates->type.rank; d++) {
+        bool behind = d == updates->type.rank, gone = !behind && axes_find(&summed, updates->type.dim[d].axis) >= 0;
+        if ((gone || behind) && !placed) {
+            for (int i = 0; i < ids->type.rank; i++)
+                if (type_find(&updates->type, ids->type.dim[i].axis) < 0) ok &= axes_push(&to, ids->type.dim[i].axis);
+            ok &= axes_push(&to, axis);
+            placed = true;
+        }
+        if (!gone && !behind) ok &= axes_push(&to, updates->type.dim[d].axis);
+    }
+    if (!ok) {
+        diag_error(c->s->f->diag, c->e->loc, "the result of scatter has more than %d axes", RANK_MAX);
+        return (Val){0};
+    }
+    c->s->b.loc = c->e->loc;
+    return val_tensor(build_scatter(&c->s->b, ids, updates, axis, &to));
+}
+
+static Val cumsum(const Call *c) {
+    Value *x = tensor_of_expr(c->s, c->frame, c->at[0]);
+    const Axis *axis = axis_of_expr(c->s, c->frame, c->at[1]);
+    c->s->b.loc = c->e->loc;
+    return val_tensor(x && axis ? build_cumsum(&c->s->b, x, axis, false) : NULL);
+}
+
+// Another name for an axis, of which x has none of that name yet.
+static const Axis *rival_axis(Unit *u, const Axis *axis, const Type *t) {
+    Str name = str_internf(u->strs, "%s_rival", axis->name);
+    const Axis *other = unit_axis(u, name);
+    while (other && (other->extent != axis->extent || type_find(t, other) >= 0)) {
+        name = str_internf(u->strs, "%s_", name);
+        other = unit_axis(u, name);
+    }
+    return other ? other : unit_add_axis(u, name, axis->extent, axis->loc);
+}
+
+// How many places along the axis come before this one, the largest first, of equal ones the lower index.
+static Val rank(const Call *c) {
+    Value *x = tensor_of_expr(c->s, c->frame, c->at[0]);
+    const Axis *axis = axis_of_expr(c->s, c->frame, c->at[1]);
+    if (!x || !axis) return (Val){0};
+    if (type_find(&x->type, axis) < 0) {
+        diag_error(c->s->f->diag, c->at[1]->loc, "'%s' does not occur in the operand of rank: %s", axis->name,
+                   type_shown(c->s, &x->type));
+        return (Val){0};
+    }
+    Builder *b = &c->s->b;
+    b->loc = c->e->loc;
+    const Axis *other = rival_axis(c->s->u, axis, &x->type);
+    Axes own = axes_of(1, axis), rival = axes_of(1, other);
+    Value *y = build_rename(b, x, &own, &rival);
+    Value *earlier = build_map(b, OP_gt, build_index(b, axis), build_index(b, other), NULL);
+    Value *tie = build_map(b, OP_and, build_map(b, OP_eq, x, y, NULL), earlier, NULL);
+    Value *before = build_map(b, OP_or, build_map(b, OP_lt, x, y, NULL), tie, NULL);
+    return val_tensor(build_sum(b, build_cast(b, before, DT_I32), &rival));
+}
+
 static Val unstack(const Call *c) {
     Value *x = tensor_of_expr(c->s, c->frame, c->at[0]);
     const Axis *axis = axis_of_expr(c->s, c->frame, c->at[1]);
@@ -345,6 +418,9 @@ Val expr_builtin(Build *s, Frame *frame, const Expr *e, const Builtin *b) {
     case BUILTIN_MIN: return extreme(&c, b->kind);
     case BUILTIN_DOT: return dot(&c);
     case BUILTIN_TAKE: return take(&c);
+    case BUILTIN_SCATTER: return scatter(&c);
+    case BUILTIN_CUMSUM: return cumsum(&c);
+    case BUILTIN_RANK: return rank(&c);
     case BUILTIN_INDEX: {
         const Axis *axis = axis_of_expr(s, frame, c.at[0]);
         s->b.loc = e->loc;

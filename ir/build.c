@@ -110,10 +110,23 @@ Value *build_max(Builder *b, Value *x, const Axes *over) {
 Value *build_dot(Builder *b, Value *x, Value *y, const Axes *over) {
     return build_one(b, OP_dot, (Value *[]){x, y}, 2, &(Attr){.axes = *over}, NULL);
 }
+Value *build_cumsum(Builder *b, Value *x, const Axis *axis, bool reverse) {
+    return build_one(b, OP_cumsum, &x, 1, &(Attr){.axes = axes_of(1, axis), .flag = reverse}, NULL);
+}
 Value *build_take(Builder *b, Value *table, Value *ids, const Axis *over) {
     return build_one(b, OP_take, (Value *[]){table, ids}, 2, &(Attr){.axes = axes_of(1, over)}, NULL);
 }
 Value *build_scatter(Builder *b, Value *ids, Value *updates, const Axis *over, const Axes *to) {
+    while (ids && updates && updates->def && updates->def->op == OP_expand) { // scatter repeats updates itself
+        Value *x = updates->def->args[0];
+        for (int i = 0; i < updates->type.rank; i++) {
+            const Axis *axis = updates->type.dim[i].axis;
+            bool kept = type_find(&ids->type, axis) >= 0 && axes_find(to, axis) >= 0;
+            if (type_find(&x->type, axis) < 0 && !kept) x = updates;
+        }
+        if (x == updates) break;
+        updates = x;
+    }
     return build_one(b, OP_scatter, (Value *[]){ids, updates}, 2, &(Attr){.axes = axes_of(1, over), .to = *to}, NULL);
 }
 

@@ -36,6 +36,7 @@ Value *build_concat(Builder *b, Value *const *xs, int n, const Axes *pieces, con
 Value *build_expand(Builder *b, Value *x, const Type *to); // dims of `to`, dtype of x; x when dims are the same
 Value *build_sum(Builder *b, Value *x, const Axes *over);  // x when over is empty
 Value *build_max(Builder *b, Value *x, const Axes *over);
+Value *build_cumsum(Builder *b, Value *x, const Axis *axis, bool reverse);
 Value *build_dot(Builder *b, Value *x, Value *y, const Axes *over);
 Value *build_take(Builder *b, Value *table, Value *ids, const Axis *over);
 Value *build_scatter(Builder *b, Value *ids, Value *updates, const Axis *over, const Axes *to);

@@ -112,6 +112,16 @@ bool gradient_take(Gradient *x) {
     return true;
 }
 
+bool gradient_scatter(Gradient *x) {
+    x->d[1] = build_take(x->b, x->g[0], x->node->args[0], x->node->attr.axes.at[0]);
+    return true;
+}
+
+bool gradient_cumsum(Gradient *x) {
+    x->d[0] = build_cumsum(x->b, x->g[0], x->node->attr.axes.at[0], !x->node->attr.flag);
+    return true;
+}
+
 bool gradient_attend(Gradient *x) {
     Node *n = x->node;
     if (x->g[1]) {

@@ -24,4 +24,5 @@ extern GradientFunction *const gradient_table[OP_COUNT];
 #include "ir/ops.def"
 
 GradientFunction gradient_none, gradient_rename, gradient_slice, gradient_place, gradient_concat, gradient_expand,
-    gradient_sum, gradient_max, gradient_dot, gradient_take, gradient_attend, gradient_repeat;
+    gradient_sum, gradient_max, gradient_cumsum, gradient_dot, gradient_take, gradient_scatter, gradient_attend,
+    gradient_repeat;

@@ -48,7 +48,8 @@ static bool prepare_block(Func *f, Block *b) {
     FOR_NODES(n, b) {
         if (n->op == OP_repeat && !(prepare_block(f, n->body) && prepare_yield(f, n->body))) return false;
         bool reads_memory = n->op == OP_repeat || n->op == OP_dot || n->op == OP_attend || n->op == OP_attend_grad ||
-                            n->op == OP_scatter || n->op == OP_output || op_info(n->op)->traits & TRAIT_COMM;
+                            n->op == OP_scatter || n->op == OP_cumsum || n->op == OP_output ||
+                            op_info(n->op)->traits & TRAIT_COMM;
         for (int i = 0; i < n->nargs && reads_memory; i++)
             if (is_iteration(n->args[i]) && !copy_operand(f, n, i, n->prev)) return false;
     }

@@ -221,7 +221,8 @@ static MeshSet accepted(const Pending *p, const Node *n, int arg) {
     case OP_stop:
     case OP_rename:
     case OP_slice:
-    case OP_sum: return p->everything;
+    case OP_sum:
+    case OP_cumsum: return p->everything;
     case OP_part: return p->everything & ~n->attr.mesh;
     default: return 0;
     }

@@ -121,7 +121,8 @@ static void need_operands(Shard *s, Node *n) {
     switch (n->op) {
     case OP_rename: need_rename(s, n); break;
     case OP_take: need_take(s, n); break;
-    case OP_slice: need_whole(s, n, 0, axes->at[0]); break;
+    case OP_slice:
+    case OP_cumsum: need_whole(s, n, 0, axes->at[0]); break;
     case OP_place:
         if (axes->n) need_whole(s, n, 0, axes->at[0]);
         break;

@@ -209,6 +209,7 @@ static double reduction_lengths(const Block *b, double times) {
         double length = 1;
         switch (n->op) {
         case OP_sum:
+        case OP_cumsum:
         case OP_dot:
         case OP_attend:
         case OP_attend_grad:

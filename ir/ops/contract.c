@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Contractions: sum, max, dot, take, scatter. An axis that disappears while split leaves the result pending.
+// Contractions: sum, max, cumsum, dot, take, scatter. An axis that disappears while split leaves the result pending.
 #include "ir/ops/infer.h"
 
 static bool infer_reduce(Infer *in, MeshSet *out_gone) {
@@ -21,6 +21,17 @@ static bool infer_reduce(Infer *in, MeshSet *out_gone) {
 
 bool infer_sum(Infer *in) { return infer_reduce(in, &in->out[0].sum); }
 bool infer_max(Infer *in) { return infer_reduce(in, &in->out[0].max); }
+
+bool infer_cumsum(Infer *in) {
+    const Axes *axes = &in->attr->axes;
+    if (axes->n != 1) return infer_fail(in, "cumsum runs along one axis");
+    int d;
+    if (!infer_has_axis(in, 0, axes->at[0], &d) || !infer_whole(in, 0, axes->at[0])) return false;
+    if (IN_TYPE(in, 0)->dtype == DT_BOOL) return infer_fail(in, "cumsum needs numbers, not bool");
+    in->out[0] = *IN_TYPE(in, 0);
+    in->out[0].sum = in->out[0].max = 0;
+    return true;
+}
 
 bool infer_dot(Infer *in) {
     const Type *a = IN_TYPE(in, 0), *b = IN_TYPE(in, 1);
@@ -84,19 +95,19 @@ bool infer_scatter(Infer *in) {
     out->dtype = updates->dtype;
     for (int i = 0; i < in->attr->to.n; i++) {
         const Axis *axis = in->attr->to.at[i];
-        int d = type_find(updates, axis);
-        MeshSet split = d >= 0 ? updates->dim[d].split : 0;
+        int d = type_find(updates, axis), id = type_find(ids, axis);
+        MeshSet split = d >= 0 ? updates->dim[d].split : id >= 0 ? ids->dim[id].split : 0;
         if (axis == over) {
             int own = in->declared ? type_find(in->declared, over) : -1;
             split = own >= 0 ? in->declared->dim[own].split : 0;
-        } else if (d < 0) {
-            return infer_fail(in, "'%s' of scatter's result does not occur in the updates: %s", axis->name,
-                              infer_type(in, 1));
+        } else if (d < 0 && id < 0) {
+            return infer_fail(in, "'%s' of scatter's result occurs neither in the updates nor in the ids: %s",
+                              axis->name, infer_type(in, 1));
         }
         if (!infer_push(in, out, (Dim){axis, split})) return false;
     }
     for (int i = 0; i < ids->rank; i++)
-        if (type_find(updates, ids->dim[i].axis) < 0)
+        if (type_find(updates, ids->dim[i].axis) < 0 && axes_find(&in->attr->to, ids->dim[i].axis) < 0)
             return infer_fail(in, "'%s' of the ids does not occur in the updates: %s", ids->dim[i].axis->name,
                               infer_type(in, 1));
     for (int i = 0; i < updates->rank; i++)
@@ -111,8 +122,15 @@ bool infer_scatter(Infer *in) {
 
 double flops_sum(const Unit *u, const Node *n) { return local_elements(u, &n->args[0]->type); }
 double flops_max(const Unit *u, const Node *n) { return local_elements(u, &n->args[0]->type); }
+double flops_cumsum(const Unit *u, const Node *n) { return local_elements(u, &n->args[0]->type); }
 double flops_take(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
-double flops_scatter(const Unit *u, const Node *n) { return local_elements(u, &n->args[1]->type); }
+double flops_scatter(const Unit *u, const Node *n) { // one addition an update, for each place it is repeated at
+    const Type *ids = &n->args[0]->type, *updates = &n->args[1]->type;
+    double f = local_elements(u, updates);
+    for (int i = 0; i < ids->rank; i++)
+        if (type_find(updates, ids->dim[i].axis) < 0) f *= (double)dim_local(&ids->dim[i], &u->mesh);
+    return f;
+}
 double flops_dot(const Unit *u, const Node *n) {
     double f = 2 * local_elements(u, &n->results[0]->type);
     for (int i = 0; i < n->attr.axes.n; i++)

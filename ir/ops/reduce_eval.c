@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// reduce_eval: sum and max over axes, and dot. A rank reduces all its places, padding included: resolve has masked it.
+// reduce_eval: sum, max and cumsum over axes, and dot. A rank reduces all its places, padding included: resolve has
+// masked it.
 #include "ir/eval_core.h"
 #include <math.h>
 
@@ -23,6 +24,26 @@ static bool reduce(Eval *e, const Node *n, bool max) {
 
 bool eval_sum(Eval *e, const Node *n) { return reduce(e, n, false); }
 bool eval_max(Eval *e, const Node *n) { return reduce(e, n, true); }
+
+bool eval_cumsum(Eval *e, const Node *n) {
+    const Axis *axis = n->attr.axes.at[0];
+    const Value *x = n->args[0], *y = n->results[0];
+    if (!eval_whole(e, n, x, axis)) return false;
+    Walk w = walk_dims(e, n, &y->type); // row-major: a place comes behind those before it along the axis
+    int ty = walk_tensor(&w, &y->type), tx = walk_tensor(&w, &x->type), at = walk_position(&w, axis);
+    if (!walk_ok(&w)) return false;
+    int64_t step = eval_stride(e, &y->type, axis), from = eval_stride(e, &x->type, axis), last = axis->extent - 1;
+    for (int64_t r = 0; r < e->ranks; r++) {
+        const double *px = eval_at(e, x, r);
+        double *py = eval_at(e, y, r);
+        WALK(w) {
+            int64_t i = w.at[at], j = n->attr.flag ? last - i : i, o = w.offset[ty] + (j - i) * step;
+            double before = i ? py[o + (n->attr.flag ? step : -step)] : 0;
+            py[o] = before + px[w.offset[tx] + (j - i) * from];
+        }
+    }
+    return true;
+}
 
 bool eval_dot(Eval *e, const Node *n) {
     const Value *a = n->args[0], *b = n->args[1], *y = n->results[0];

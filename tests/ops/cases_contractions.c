@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cases of sum, max, dot, take and scatter.
+// Cases of sum, max, cumsum, dot, take and scatter.
 #include "tests/ops/cases.h"
 
 static const char *const reduced[] = {"a", "b", "c", "a c", "a b c"};
@@ -69,12 +69,37 @@ static void build_take_case(CaseCtx *c, OpKind op, int variant) {
     case_result(c, build_take(&c->b, table, ids, case_axis(c, "v")));
 }
 
-// scatter has no gradient of its own; take's is the one that makes it.
+static void build_cumsum_case(CaseCtx *c, OpKind op, int variant) {
+    (void)op;
+    static const char *const along[] = {"a", "b", "c", "a", "c"};
+    Value *x = case_param(c, "x", "a b c", -1, 1);
+    if (variant == 1) x = case_op(c, OP_cos, x, NULL, NULL); // not zero in the padding
+    case_result(c, build_cumsum(&c->b, x, case_axis(c, along[variant]), variant > 2));
+}
+
+static void build_cumsum_more(CaseCtx *c, OpKind op, int variant) {
+    (void)op;
+    if (variant == 0) { // whole numbers: how many times each id came before, as a router counts its slots
+        Value *ids = case_ids(c, "ids", "b a", 0, 7);
+        Value *hot = build_cast(&c->b, case_op(c, OP_eq, ids, build_index(&c->b, case_axis(c, "v")), NULL), DT_I32);
+        case_result(c, build_cumsum(&c->b, hot, case_axis(c, "a"), false));
+    } else if (variant == 1) { // of a product that is a partial sum where its axis is split
+        Value *x = case_param(c, "x", "a b", -1, 1), *y = case_param(c, "y", "b c", -1, 1);
+        case_result(c, build_cumsum(&c->b, case_dot(c, x, y, "b"), case_axis(c, "a"), false));
+    } else { // a line alone; wide enough for lanes in pieces
+        case_result(c, build_cumsum(&c->b, case_param(c, "x", "a", -1, 1), case_axis(c, "a"), true));
+        case_result(c, build_cumsum(&c->b, case_param(c, "y", "a b c d e h", -1, 1), case_axis(c, "a"), true));
+    }
+}
+
+// The second half has gradients of the updates, aligned axes, and updates repeated along an axis only the ids have.
 static void build_scatter_case(CaseCtx *c, OpKind op, int variant) {
     (void)op;
-    static const char *const ids[] = {"b", "b a", "a"}, *const updates[] = {"b a", "c b a", "c a"},
-                             *const to[] = {"v a", "c a v", "a v c"};
-    Value *i = case_ids(c, "ids", ids[variant], -1, 8), *u = case_float(c, "u", updates[variant], 0.5, 1);
+    static const char *const ids[] = {"b", "b a", "a", "b a", "a b e", "b e", "e b"},
+                             *const updates[] = {"b a", "c b a", "c a", "a b c", "a b c", "b", "b c"},
+                             *const to[] = {"v a", "c a v", "a v c", "a v c", "a e v c", "v e", "v c e"};
+    Value *i = case_ids(c, "ids", ids[variant], -1, 8);
+    Value *u = (variant < 3 ? case_float : case_param)(c, "u", updates[variant], 0.5, 1);
     Axes dims = case_axes(c, to[variant]);
     Value *safe = case_op(c, OP_exp, u, NULL, NULL);
     case_result(c, build_scatter(&c->b, i, safe, case_axis(c, "v"), &dims));
@@ -119,8 +144,20 @@ const OpCase op_cases_contractions[] = {
     {"take.part_aligned", OP_take, 0, 7, build_take_case},
     {"take.part_aligned2", OP_take, 0, 8, build_take_case},
     {"take.aligned_rest", OP_take, 0, TAKES - 1, build_take_case},
+    {"cumsum.first", OP_cumsum, 0, 0, build_cumsum_case},
+    {"cumsum.middle", OP_cumsum, 0, 1, build_cumsum_case},
+    {"cumsum.last", OP_cumsum, 0, 2, build_cumsum_case},
+    {"cumsum.reverse", OP_cumsum, 0, 3, build_cumsum_case},
+    {"cumsum.reverse_last", OP_cumsum, 0, 4, build_cumsum_case},
+    {"cumsum.count", OP_cumsum, CASE_NO_GRADIENT, 0, build_cumsum_more},
+    {"cumsum.pending", OP_cumsum, 0, 1, build_cumsum_more},
+    {"cumsum.wide", OP_cumsum, 0, 2, build_cumsum_more},
     {"scatter.0", OP_scatter, CASE_NO_GRADIENT, 0, build_scatter_case},
     {"scatter.1", OP_scatter, CASE_NO_GRADIENT, 1, build_scatter_case},
     {"scatter.aligned", OP_scatter, CASE_NO_GRADIENT, 2, build_scatter_case},
+    {"scatter.gradient", OP_scatter, 0, 3, build_scatter_case},
+    {"scatter.repeated", OP_scatter, 0, 4, build_scatter_case},
+    {"scatter.repeated_all", OP_scatter, 0, 5, build_scatter_case},
+    {"scatter.repeated_last", OP_scatter, 0, 6, build_scatter_case},
 };
 const int op_cases_contractions_count = sizeof op_cases_contractions / sizeof *op_cases_contractions;

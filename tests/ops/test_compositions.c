@@ -89,6 +89,20 @@ static Pair pair_attend(CaseCtx *c) {
     return (Pair){build_attend(&c->b, q, k, v, NULL, case_axis(c, "c"), case_axis(c, "t"), 0.6, NULL, NULL),
                   attention(c, q, k, v, NULL)};
 }
+static Pair pair_cumsum(CaseCtx *c) { // each place the sum over a triangle of the axis under another name
+    Value *x = case_param(c, "x", "b s c", -1, 1);
+    Value *seen = case_op(c, OP_ge, INDEX("s"), INDEX("t"), NULL);
+    Value *terms = SELECT(seen, case_rename(c, x, "s", "t"), case_const(c, 0));
+    return (Pair){build_cumsum(&c->b, x, case_axis(c, "s"), false), case_sum(c, terms, "t")};
+}
+
+static Pair pair_scatter_repeated(CaseCtx *c) { // one-hot columns; the updates lack an axis of the ids
+    Value *updates = case_param(c, "u", "a b c", -1, 1), *ids = case_ids(c, "ids", "a b e", -1, 8);
+    Axes to = case_axes(c, "a e v c");
+    Value *rows = SELECT(case_op(c, OP_eq, INDEX("v"), ids, NULL), updates, case_const(c, 0));
+    return (Pair){build_scatter(&c->b, ids, updates, case_axis(c, "v"), &to), case_sum(c, rows, "b")};
+}
+
 static Pair pair_attend_all(CaseCtx *c) { // grouped, causal and masked, rows that see nothing
     Value *q = case_float(c, "q", "b g s c", -2, 2), *k = case_float(c, "k", "t b c", -2, 2);
     Value *v = case_float(c, "v", "b t c", -1, 1), *mask = case_bools(c, "mask", "b t");
@@ -117,19 +131,11 @@ static const struct {
     const char *name;
     Pair (*build)(CaseCtx *c);
 } pairs[] = {
-    {"dot", pair_dot},
-    {"sum", pair_sum},
-    {"max", pair_max},
-    {"take", pair_take},
-    {"scatter", pair_scatter},
-    {"slice", pair_slice},
-    {"place", pair_place},
-    {"concat", pair_concat},
-    {"stack", pair_stack},
-    {"rename", pair_rename},
-    {"merge", pair_merge},
-    {"attend", pair_attend},
-    {"attend.all", pair_attend_all},
+    {"dot", pair_dot},       {"sum", pair_sum},         {"max", pair_max},
+    {"take", pair_take},     {"scatter", pair_scatter}, {"scatter.repeated", pair_scatter_repeated},
+    {"cumsum", pair_cumsum}, {"slice", pair_slice},     {"place", pair_place},
+    {"concat", pair_concat}, {"stack", pair_stack},     {"rename", pair_rename},
+    {"merge", pair_merge},   {"attend", pair_attend},   {"attend.all", pair_attend_all},
     {"repeat", pair_repeat},
 };
 
