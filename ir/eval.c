@@ -115,6 +115,8 @@ bool eval_poison(Eval *e, bool on) {
     return was;
 }
 
+void eval_perturb(Eval *e, uint64_t seed) { e->perturb = seed; }
+
 typedef bool Evaluator(Eval *e, const Node *n);
 static Evaluator *const evaluators[OP_COUNT] = {
 #define MAP(name, ...) eval_map_node,
@@ -131,7 +133,8 @@ static void poison(Eval *e, const Node *n) {
 
 bool eval_block(Eval *e, const Block *b) {
     for (const Node *n = b->first; n; n = n->next) {
-        if (!evaluators[n->op](e, n)) return false;
+        if (!(e->perturb ? eval_perturbed(e, n, evaluators[n->op]) : evaluators[n->op](e, n))) return false;
+        if (e->perturb) eval_perturb_results(e, n);
         if (e->poison) poison(e, n);
         for (int i = 0; i < n->nresults; i++)
             if (!eval_agree(e, n, n->results[i])) return false;

@@ -30,5 +30,9 @@ bool eval_run(Eval *e, const char *func);
 // bool, NaN where it is not finite there), so that a missing mask shows in the results. Zeros stay: resolve relies on
 // those that follow from zeros and finite numbers. Returns the former setting.
 bool eval_poison(Eval *e, bool on);
+// From now on (0: no longer) every f32 result is one of the f32 numbers within 1.5 ulp of what it should be, the seed
+// says which, and so is every addend where a sum is made; what f32 holds exactly stays. How far outputs move under some
+// seeds is the condition of a graph: what correct f32 code may differ by from the exact result, up to a small factor.
+void eval_perturb(Eval *e, uint64_t seed);
 // One place of an elementwise op by the table's equation; b and c are ignored where the op has no such operand.
 double eval_map(OpKind op, double a, double b, double c);

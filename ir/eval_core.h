@@ -36,6 +36,7 @@ struct Eval {
     const Mesh *mesh;
     int64_t ranks;
     bool poison;
+    uint64_t perturb; // the seed, 0: exact
     Vec(EvalName) names;
     Vec(EvalFunc) funcs;
     EvalFunc *now; // the function being run
@@ -94,4 +95,10 @@ void eval_poison_padding(Eval *e, const Value *v, double garbage); // not where 
 #define OP(name, nargs, nresults, attrs, pending, traits, key_i, key_j, key_flag, suffix, ...)                         \
     bool eval_##suffix(Eval *e, const Node *n);
 #include "ir/ops.def"
+// The running sum of sum, dot and scatter: equal addends lose the same way each time, which no noise shows.
+static inline double eval_running(const Eval *e, double sum) { return e->perturb ? (double)(float)sum : sum; }
 bool eval_map_node(Eval *e, const Node *n);
+
+// Of a run with eval_perturb on: a node by its evaluator, its addends perturbed if it adds up; then its results.
+bool eval_perturbed(Eval *e, const Node *n, bool (*evaluator)(Eval *e, const Node *n));
+void eval_perturb_results(Eval *e, const Node *n);

@@ -40,8 +40,10 @@ bool eval_scatter(Eval *e, const Node *n) {
         memset(py, 0, sizeof *py * (size_t)eval_count(e, y));
         int64_t row;
         WALK(w)
-        if (find_id(e, &y->type, n->attr.axes.at[0], r, pi[w.offset[ti]], &row))
-            py[w.offset[ty] + row] += pu[w.offset[tu]];
+        if (find_id(e, &y->type, n->attr.axes.at[0], r, pi[w.offset[ti]], &row)) {
+            double *to = &py[w.offset[ty] + row];
+            *to = eval_running(e, *to + pu[w.offset[tu]]);
+        }
     }
     return true;
 }

@@ -15,7 +15,7 @@ static bool reduce(Eval *e, const Node *n, bool max) {
         for (int64_t i = 0, count = eval_count(e, y); i < count; i++) py[i] = max ? -INFINITY : 0;
         WALK(w) {
             double value = px[w.offset[tx]], *to = &py[w.offset[ty]];
-            if (!max) *to += value;
+            if (!max) *to = eval_running(e, *to + value);
             else if (value > *to || isnan(value)) *to = value;
         }
     }
@@ -58,7 +58,8 @@ bool eval_dot(Eval *e, const Node *n) {
         WALK(outer) {
             double sum = 0;
             WALK(inner)
-            sum += pa[outer.offset[ta] + inner.offset[ia]] * pb[outer.offset[tb] + inner.offset[ib]];
+            sum = eval_running(e,
+                               sum + pa[outer.offset[ta] + inner.offset[ia]] * pb[outer.offset[tb] + inner.offset[ib]]);
             py[outer.offset[ty]] = sum;
         }
     }

@@ -413,6 +413,44 @@ static void test_random(void) {
     world_close(&w);
 }
 
+// Perturbed, what f32 holds stays, equal numbers stay equal, and what cancels shows what rounding does to it.
+static void test_perturb(void) {
+    World w;
+    world_open(&w, HEAD,
+               "%x: f32[a=2, b=3] = input \"x\"\n"
+               "%e: f32[a=2, b=3] = add %x, %x\noutput %e \"exact\"\n"
+               "%s: f32[a=2, b=3] = sin %x\noutput %s \"sin\"\n"
+               "%t: f32[a=2, b=3] = sin %x\n%d: f32[a=2, b=3] = sub %s, %t\noutput %d \"zero\"\n"
+               "%m: f32[a=2] = sum %x over b\noutput %m \"sum\"\n");
+    if (!w.unit) {
+        FAIL("perturb: %s", world_said(&w));
+        world_close(&w);
+        return;
+    }
+    Eval *e = eval_new(w.unit, w.arena);
+    const double x[6] = {0.1f, 0.25, 3, 16777216, 1, -16777216};
+    double exact[6], sine[6], zero[6], sum[2];
+    eval_set(e, "x", x, 6);
+    bool moved = false;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        eval_perturb(e, seed);
+        if (!eval_run(e, "train") || !eval_get(e, "exact", exact, 6) || !eval_get(e, "sin", sine, 6) ||
+            !eval_get(e, "zero", zero, 6) || !eval_get(e, "sum", sum, 2))
+            FAIL("perturb: %s", world_said(&w));
+        for (int i = 0; i < 6; i++) {
+            double error = fabs(sine[i] - sin(x[i])), nearest = (double)(float)sin(x[i]);
+            if (exact[i] != 2 * x[i] || zero[i] != 0) FAIL("perturb: place %d moved, or a tie broke", i);
+            if (sine[i] != (double)(float)sine[i] || error > 0x1.8p-23 * fabs(sin(x[i]))) FAIL("perturb: sin %d", i);
+            moved |= sine[i] != nearest;
+        }
+        if (sum[1] != 0) FAIL("perturb: f32 loses the 1 in 2^24 + 1, not %g", sum[1]);
+    }
+    if (!moved) FAIL("perturb: nothing moved");
+    eval_perturb(e, 0);
+    if (!eval_run(e, "train") || !eval_get(e, "sum", sum, 2) || sum[1] != 1) FAIL("perturb: still on");
+    world_close(&w);
+}
+
 // Repeats: values carried, sliced and stacked, forwards and backwards, nested.
 static void test_repeat(void) {
     static const char body[] = "%x: f32[a=2, b=3] = input \"x\"\n"
@@ -489,6 +527,7 @@ static void test_assign(void) {
 int main(void) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) run_case(&cases[i]);
     test_random();
+    test_perturb();
     test_repeat();
     test_assign();
     printf("%d failures\n", failures);
