@@ -168,6 +168,20 @@ KExpr *kb_pow(Kernel *k, KExpr *a, KExpr *b) {
     return kb_select(k, kb_or(k, kb_eq(k, a, one), kb_eq(k, b, zero)), one, v);
 }
 
+// sqrt(-2 log((w + 0.5) 2^-24)) cos(2 pi u), to some ulp also where it is near zero. From 2^23 on, w + 0.5 is rounded:
+// there log(1 - e) = log(v) e / (1 - v), v = fl(1 - e), e exact. The cosine is sin(2 pi (|u - 1/2| - 1/4)), whose
+// argument is exact but for the factor.
+static KExpr *normal(Kernel *k, KExpr *w, KExpr *u) {
+    KExpr *one = real(k, 1), *half = real(k, 0.5), *ulp = real(k, 0x1p-24);
+    KExpr *v = kb_mul(k, kb_add(k, w, half), ulp), *log_v = kb_log(k, v);
+    KExpr *e = kb_mul(k, kb_sub(k, kb_sub(k, real(k, 0x1p24), w), half), ulp);
+    KExpr *exact = kb_div(k, kb_mul(k, log_v, e), kb_sub(k, one, v));
+    exact = kb_select(k, kb_eq(k, v, one), kb_neg(k, e), exact);
+    KExpr *log = kb_select(k, kb_lt(k, w, real(k, 0x1p23)), log_v, exact);
+    KExpr *turn = kb_sub(k, kb_abs(k, kb_sub(k, u, half)), real(k, 0.25));
+    return kb_mul(k, kb_sqrt(k, kb_mul(k, real(k, -2), log)), kb_sin(k, kb_mul(k, turn, real(k, 2 * M_PI))));
+}
+
 // Philox4x32-10; see random.h for what goes where.
 KExpr *kb_random(Kernel *k, int law, KExpr *lo, KExpr *hi, int64_t stream, KExpr *const keys[4]) {
     KExpr *c[4] = {lo, hi, keys[2], keys[3]};
@@ -186,7 +200,5 @@ KExpr *kb_random(Kernel *k, int law, KExpr *lo, KExpr *hi, int64_t stream, KExpr
     KExpr *w0 = kb_cast(k, shift(k, K_SHR, c[0], 8), DT_F32), *w1 = kb_cast(k, shift(k, K_SHR, c[1], 8), DT_F32);
     KExpr *ulp = real(k, 0x1p-24);
     if (law == 0) return kb_mul(k, w0, ulp);
-    KExpr *u1 = kb_mul(k, kb_add(k, w0, real(k, 0.5)), ulp), *u2 = kb_mul(k, w1, ulp);
-    KExpr *radius = kb_sqrt(k, kb_mul(k, real(k, -2), kb_log(k, u1)));
-    return kb_mul(k, radius, kb_cos(k, kb_mul(k, u2, real(k, 2 * M_PI))));
+    return normal(k, w0, kb_mul(k, w1, ulp));
 }
