@@ -92,6 +92,7 @@ static void check_options(Reader *r, const Options *options, const char *const *
 static void read_split(Reader *r, const Line *l) {
     static const char *const known[] = {"schedule", "microbatches", "stages", "between", NULL};
     MeshSet over = read_over(r, l);
+    bool between = false;
     check_options(r, &l->options, known, "split");
     for (int i = 0; i < l->options.n; i++) {
         const Option *o = &l->options.at[i];
@@ -103,7 +104,7 @@ static void read_split(Reader *r, const Line *l) {
         else if ((!strcmp(o->key.str, "microbatches") || !strcmp(o->key.str, "stages")) &&
                  (!word_integer(o->value.str, &n) || n < 1))
             diag_error(r->f->diag, o->value.loc, "'%s' is a positive whole number", o->key.str);
-        else if (!strcmp(o->key.str, "between")) later(r, o->key.loc, "a split between blocks");
+        else if (!strcmp(o->key.str, "between")) between = true;
         else if (!strcmp(o->key.str, "schedule") || !strcmp(o->key.str, "microbatches") ||
                  !strcmp(o->key.str, "stages"))
             later(r, o->key.loc, arena_printf(r->f->arena, "'%s'", o->key.str));
@@ -115,12 +116,17 @@ static void read_split(Reader *r, const Line *l) {
         const Split *old = NULL;
         for (int j = 0; j < r->splits.n; j++)
             if (r->splits.at[j].axis == axis) old = &r->splits.at[j];
-        if (old) {
+        if (old && old->between != between) {
+            later(r, name.loc, arena_printf(r->f->arena, "'%s' split everywhere and between blocks", name.str));
+            diag_note(r->f->diag, old->loc, "the other split is here");
+        } else if (old) {
             diag_error(r->f->diag, name.loc, "axis '%s' is split twice; write all its mesh axes in one line", name.str);
             diag_note(r->f->diag, old->loc, "the first is here");
         } else if (over) {
-            vec_push(r->f->arena, &r->splits,
-                     ((Split){.axis = axis, .over = over, .loc = name.loc, .over_loc = l->over.at[0].loc}));
+            vec_push(
+                r->f->arena, &r->splits,
+                ((Split){
+                    .axis = axis, .over = over, .loc = name.loc, .over_loc = l->over.at[0].loc, .between = between}));
         }
     }
 }
@@ -201,6 +207,18 @@ static void read_line(Reader *r, const Line *l) {
     }
 }
 
+// Values between blocks can be split one way only.
+static void check_between(Reader *r) {
+    for (int i = 0; i < r->splits.n; i++)
+        for (int j = 0; j < i; j++) {
+            const Split *a = &r->splits.at[j], *b = &r->splits.at[i];
+            if (!a->between || !b->between || !(a->over & b->over)) continue;
+            diag_error(r->f->diag, b->loc, "'%s' and '%s' are both split over '%s' between blocks", a->axis->name,
+                       b->axis->name, r->s->mesh.axis[__builtin_ctz(a->over & b->over)].name);
+            diag_note(r->f->diag, a->loc, "the first is here");
+        }
+}
+
 void check_strategies(Front *f) {
     for (int i = 0; i < f->strategy_decls.n; i++) {
         const StrategyDecl *d = f->strategy_decls.at[i];
@@ -211,6 +229,7 @@ void check_strategies(Front *f) {
             if (!strcmp(d->lines.at[j].head.str, "mesh")) read_line(&r, &d->lines.at[j]);
         for (int j = 0; j < d->lines.n; j++)
             if (strcmp(d->lines.at[j].head.str, "mesh")) read_line(&r, &d->lines.at[j]);
+        check_between(&r);
         s->nsplits = r.splits.n;
         s->splits = r.splits.at;
         vec_push(f->arena, &f->strategies, s);
@@ -251,7 +270,7 @@ static void look_value(Look *l, const Value *v, Loc made) {
         const Split *a = split_of(l->s, t->dim[i].axis);
         for (int j = 0; a && j < i; j++) {
             const Split *b = split_of(l->s, t->dim[j].axis);
-            MeshSet both = b ? a->over & b->over : 0;
+            MeshSet both = b && !a->between && !b->between ? a->over & b->over : 0;
             bool said = !both;
             for (int k = 0; k < l->said.n; k++)
                 said |=

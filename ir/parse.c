@@ -347,6 +347,7 @@ static void strategy(Parser *s) {
         Split split = {.axis = axis(s)};
         if (!accept_word(s, "on")) fail(s, "expected 'on'");
         split.over = mesh_list(s, &st->mesh);
+        split.between = accept_word(s, "between");
         split.loc = split.over_loc = location(s);
         vec_push(s->u->arena, &splits, split);
         newline(s);

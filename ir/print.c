@@ -239,6 +239,7 @@ void unit_print(const Unit *u, FILE *out) {
         for (int i = 0; i < s->nsplits; i++) {
             fprintf(out, "    split %s on ", s->splits[i].axis->name);
             print_mesh_set(out, &s->mesh, s->splits[i].over, ", ");
+            if (s->splits[i].between) fputs(" between", out);
             print_loc(out, s->splits[i].loc);
             fputc('\n', out);
         }

@@ -4,7 +4,7 @@
 MeshSet layout_split(const Unit *u, const Axis *axis) {
     MeshSet split = 0;
     for (int i = 0; u->strategy && i < u->strategy->nsplits; i++)
-        if (u->strategy->splits[i].axis == axis) split |= u->strategy->splits[i].over;
+        if (u->strategy->splits[i].axis == axis && !u->strategy->splits[i].between) split |= u->strategy->splits[i].over;
     for (int i = 0; i < u->mesh.n; i++)
         if (u->mesh.axis[i].extent == 1) split &= ~((MeshSet)1 << i);
     return split;

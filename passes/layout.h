@@ -5,7 +5,7 @@
 #include "ir/op.h"
 #include "ir/strategy.h"
 
-// The layout by name: which mesh axes split `axis` (mesh axes of extent 1 split nothing).
+// The layout by name: which mesh axes split `axis` in every value that has it (mesh axes of extent 1 split nothing).
 MeshSet layout_split(const Unit *u, const Axis *axis);
 
 // Nodes behind `at` (NULL: at the beginning of the value's block). Their result types come from op_infer; NULL after a

@@ -12,7 +12,7 @@
 //             %k: f32[batch/data=8, key=16, width=32]           = all_gather %r over key on tensor
 #include "base/checked.h"
 #include "ir/text.h"
-#include "passes/layout.h"
+#include "passes/between.h"
 #include "passes/pass.h"
 #include "passes/zero.h"
 
@@ -26,7 +26,9 @@ typedef struct Gathered { // axis of value `from` was gathered in block: reuse i
 typedef struct Shard {
     Unit *u;
     Func *func;
-    Vec(Gathered) gathered;
+    Vec(Gathered) gathered, cut; // cut: `whole` is the part kept of `from`, which is whole
+    int nbetween;
+    Between **between;
     bool ok;
 } Shard;
 
@@ -59,6 +61,9 @@ static void check_type(Shard *s, const Value *v, Loc at) {
 static void apply(Shard *s, Value *v, Loc at) {
     v->type.sum = v->type.max = 0;
     for (int i = 0; i < v->type.rank; i++) v->type.dim[i].split = layout_split(s->u, v->type.dim[i].axis);
+    for (int k = 0; k < s->nbetween; k++)
+        if (between_splits(s->between[k], v))
+            v->type.dim[type_find(&v->type, s->between[k]->axis)].split = s->between[k]->over;
     if (s->ok) check_type(s, v, at);
 }
 
@@ -95,6 +100,34 @@ static void need_whole(Shard *s, Node *n, int arg, const Axis *axis) {
     }
     vec_push(s->u->scratch, &s->gathered, (Gathered){x, axis, n->parent, gather->results[0]});
     n->args[arg] = gather->results[0];
+}
+
+// Operand `arg` of n becomes one of which each rank has its part of `axis` only.
+static void need_part(Shard *s, Node *n, int arg, const Axis *axis, MeshSet over) {
+    Value *x = n->args[arg];
+    if (x->type.dim[type_find(&x->type, axis)].split || !s->ok) return;
+    for (int i = 0; i < s->cut.n; i++) {
+        Gathered *g = &s->cut.at[i];
+        if (g->from == x && g->axis == axis && encloses(g->block, n->parent)) {
+            n->args[arg] = g->whole;
+            return;
+        }
+    }
+    Node *part = layout_part(s->func, n->parent, n->prev, x, axis, over, n->loc);
+    s->ok &= part != NULL;
+    if (!part) return;
+    vec_push(s->u->scratch, &s->cut, (Gathered){x, axis, n->parent, part->results[0]});
+    n->args[arg] = part->results[0];
+}
+
+static void need_between(Shard *s, Node *n) {
+    for (int k = 0; k < s->nbetween; k++)
+        for (int i = 0; i < n->nargs; i++) {
+            const Between *b = s->between[k];
+            int64_t over = between_wants(b, n, i);
+            if (over > 0) need_part(s, n, i, b->axis, b->over);
+            else if (over == 0) need_whole(s, n, i, b->axis);
+        }
 }
 
 static void need_rename(Shard *s, Node *n) {
@@ -185,15 +218,13 @@ static void settle_result(Shard *s, Node *n, Value *v, const Type *by_name) {
 static void settle_block(Shard *s, Block *b);
 
 static void settle_node(Shard *s, Node *n) {
+    need_between(s, n);
     need_operands(s, n);
     if (n->body) settle_block(s, n->body);
-    if (n->op == OP_scatter) scatter_declare(n);
     if (!s->ok) return;
     Type *by_name = NEW_ARRAY(s->u->scratch, Type, n->nresults ? n->nresults : 1);
-    for (int i = 0; i < n->nresults; i++) {
-        by_name[i] = n->results[i]->type;
-        for (int d = 0; d < by_name[i].rank; d++) by_name[i].dim[d].split = layout_split(s->u, by_name[i].dim[d].axis);
-    }
+    for (int i = 0; i < n->nresults; i++) by_name[i] = n->results[i]->type;
+    if (n->op == OP_scatter) scatter_declare(n);
     if (!layout_infer(s->u, n)) {
         s->ok = false;
         return;
@@ -206,11 +237,21 @@ static void settle_node(Shard *s, Node *n) {
 
 static void settle_block(Shard *s, Block *b) { FOR_NODES(n, b) if (s->ok) settle_node(s, n); }
 
+static void find_between(Shard *s) {
+    const Strategy *st = s->u->strategy;
+    s->between = NEW_ARRAY(s->u->scratch, Between *, st->nsplits + 1);
+    for (int i = 0; i < st->nsplits; i++)
+        if (st->splits[i].between) between_group(s->u, s->func, &st->splits[i]);
+    for (int i = 0; i < st->nsplits; i++)
+        if (st->splits[i].between) s->between[s->nbetween++] = between_analyse(s->u, s->func, &st->splits[i]);
+}
+
 bool pass_shard(Unit *u) {
     if (!u->strategy) return true;
     u->mesh = u->strategy->mesh;
     for (int i = 0; i < u->funcs.n; i++) {
         Shard s = {.u = u, .func = u->funcs.at[i], .ok = true};
+        find_between(&s);
         apply_block(&s, s.func->top, u->strategy->loc);
         if (s.ok) settle_block(&s, s.func->top);
         if (!s.ok) return false;

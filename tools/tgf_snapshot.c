@@ -258,8 +258,10 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
             int axes = 1 + (int)draw(r, 3);
             for (int i = 0; i < axes; i++) {
                 const Axis *axis = r->unit->axes.at[draw(r, (uint32_t)r->unit->axes.n)];
-                text = arena_printf(r->arena, "%s\n    split %s over %s", text, axis->name, names[m]);
-                label = arena_printf(r->arena, "%s %s/%c", label, axis->name, names[m][5]);
+                bool between = draw(r, 3) == 0;
+                text = arena_printf(r->arena, "%s\n    split %s over %s%s", text, axis->name, names[m],
+                                    between ? " between blocks" : "");
+                label = arena_printf(r->arena, "%s %s/%c%s", label, axis->name, names[m][5], between ? " between" : "");
                 splits++;
             }
         }

@@ -201,8 +201,8 @@ static char *strategy_text(Arena *a, const Strategy *s, const char *name, const 
     for (int i = 0; i < s->mesh.n; i++)
         text = arena_printf(a, "%s%s%s = %" PRId64, text, i ? ", " : "", s->mesh.axis[i].name, extents[i]);
     for (int i = 0; i < s->nsplits; i++)
-        text = arena_printf(a, "%s\n    split %s over%s", text, s->splits[i].axis->name,
-                            mesh_text(a, &s->mesh, s->splits[i].over));
+        text = arena_printf(a, "%s\n    split %s over%s%s", text, s->splits[i].axis->name,
+                            mesh_text(a, &s->mesh, s->splits[i].over), s->splits[i].between ? " between blocks" : "");
     if (s->shard)
         text = arena_printf(a, "%s\n    shard %s over%s", text, shard_name(s->shard),
                             mesh_text(a, &s->mesh, s->shard_over));

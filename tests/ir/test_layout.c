@@ -67,7 +67,8 @@ static const char *world_said(World *w) {
 
 typedef struct Layout {
     const char *mesh;   // "data=2 tensor=4"
-    const char *splits; // "batch:data head:tensor zero3:data", the last for `shard parameters over data`
+    const char *splits; // "batch:data head:tensor seq:~tensor zero3:data", ~: between blocks; the last for `shard
+                        // parameters over data`
 } Layout;
 
 static void set_strategy(World *w, const Layout *l) {
@@ -84,12 +85,17 @@ static void set_strategy(World *w, const Layout *l) {
     char over[64];
     for (const char *p = l->splits; sscanf(p, " %63[^:]:%63s%n", name, over, &used) == 2; p += used) {
         const Axis *axis = unit_axis(w->u, str_intern(w->strs, name));
-        int m = mesh_find(&s->mesh, str_intern(w->strs, over));
+        bool between = *over == '~';
+        int m = mesh_find(&s->mesh, str_intern(w->strs, over + between));
         if (!strncmp(name, "zero", 4) && m >= 0) {
             s->shard = (ShardLevel)atoi(name + 4);
             s->shard_over |= 1u << m;
         }
-        if (axis && m >= 0) s->splits[s->nsplits++] = (Split){.axis = axis, .over = 1u << m};
+        for (int i = 0; i < s->nsplits && between && m >= 0; i++) // the frontend refuses these
+            if (s->splits[i].axis == axis || (s->splits[i].between && s->splits[i].over >> m & 1)) m = -1;
+        for (int i = 0; i < s->nsplits; i++)
+            if (s->splits[i].axis == axis && s->splits[i].between) m = -1;
+        if (axis && m >= 0) s->splits[s->nsplits++] = (Split){.axis = axis, .over = 1u << m, .between = between};
     }
     w->u->strategy = s;
 }
@@ -224,7 +230,8 @@ static int check_random(const char *path, const char *text, size_t size, int cou
         char splits[300] = "";
         for (int k = 1 + choose(4); k > 0; k--) {
             const char *axis = w.u->axes.at[choose(w.u->axes.n)]->name;
-            snprintf(splits + strlen(splits), sizeof splits - strlen(splits), "%s:%c ", axis, "abc"[choose(n)]);
+            snprintf(splits + strlen(splits), sizeof splits - strlen(splits), "%s:%s%c ", axis, choose(3) ? "" : "~",
+                     "abc"[choose(n)]);
         }
         int level = 1 + choose(6);
         for (int m = 0; m < n && level <= 3; m++)
@@ -274,6 +281,45 @@ static void check_count(const char *path, const char *text, size_t size, const L
     world_free(&w);
 }
 
+// Megatron's sequence parallelism: each all_reduce of a layer becomes a reduce_scatter and an all_gather, and the
+// backward half gathers the inputs of the two column-parallel products once more for their weights' gradients.
+typedef struct Pairs {
+    int reduces, gathers, scatters;
+} Pairs;
+
+static Pairs pairs_in(const Block *b) {
+    Pairs p = {0};
+    for (const Node *n = b->first; n; n = n->next) {
+        p.reduces += n->op == OP_all_reduce;
+        p.gathers += n->op == OP_all_gather;
+        p.scatters += n->op == OP_reduce_scatter;
+    }
+    return p;
+}
+
+static void check_pairs(const char *path, const char *text, size_t size, const Layout *l, const Pairs want[3]) {
+    static const char *const places[] = {"at the top", "forward", "backward"};
+    World w;
+    if (!world_start(&w, path, text, size, path)) return;
+    set_strategy(&w, l);
+    if (!RUN(&w, sharded)) {
+        fail(path, "%s", world_said(&w));
+        return;
+    }
+    const Block *top = unit_func(w.u, "train")->top;
+    Pairs got[3] = {pairs_in(top)};
+    int repeats = 0;
+    for (const Node *n = top->first; n; n = n->next)
+        if (n->op == OP_repeat && repeats < 2) got[++repeats] = pairs_in(n->body);
+    for (int i = 0; i < 3; i++)
+        if (memcmp(&got[i], &want[i], sizeof *want))
+            fail(path, "%s %s: %s %d all_reduces, %d all_gathers, %d reduce_scatters; expected %d, %d, %d", l->mesh,
+                 l->splits, places[i], got[i].reduces, got[i].gathers, got[i].scatters, want[i].reduces,
+                 want[i].gathers, want[i].scatters);
+    if (getenv("TGF_DUMP")) func_print(unit_func(w.u, "train"), stderr);
+    world_free(&w);
+}
+
 int main(int argc, char **argv) {
     static const char *const paths[] = {"tests/ir/layout/gpt.tgi", "tests/ir/layout/gqa.tgi"};
     static const Layout layouts[] = {
@@ -289,6 +335,11 @@ int main(int argc, char **argv) {
         {"data=8", "batch:data"},
         {"tensor=2", "head:tensor hidden:tensor vocab:tensor kv:tensor"},
         {"tensor=4", "head:tensor hidden:tensor vocab:tensor"},
+        {"tensor=2", "head:tensor hidden:tensor vocab:tensor kv:tensor seq:~tensor"},
+        {"data=2 tensor=3", "batch:data head:tensor hidden:tensor vocab:tensor kv:tensor seq:~tensor"},
+        {"data=2 tensor=2", "batch:data head:tensor hidden:tensor vocab:tensor seq:~tensor zero3:data"},
+        {"tensor=2", "hidden:tensor seq:~tensor"},
+        {"tensor=2", "seq:~tensor"},
         {"data=2 tensor=3", "batch:data head:tensor hidden:tensor vocab:tensor"},
         {"data=2 tensor=2", "batch:data kv:tensor head:tensor hidden:tensor vocab:tensor"},
         {"tensor=2", "vocab:tensor"},
@@ -312,6 +363,18 @@ int main(int argc, char **argv) {
          {.top = 22, .forward = 2, .backward = 2}},
         {0, {"seq=2", "seq:seq"}, {.top = 16, .others = 6}},
     };
+    // At the top, all_reduces: maximum, sum of exponentials and picked logit, norm, and one for each parameter that is
+    // used on split values. Embedding and head: a pair each; the embedding's gradient and wpe's are gathered.
+    static const struct {
+        int model;
+        Layout layout;
+        Pairs pairs[3];
+    } pairs[] = {
+        {0, {"tensor=2", "head:tensor hidden:tensor vocab:tensor seq:~tensor"}, {{10, 3, 2}, {0, 2, 2}, {0, 4, 2}}},
+        {1,
+         {"tensor=2", "kv:tensor head:tensor hidden:tensor vocab:tensor seq:~tensor"},
+         {{6, 2, 2}, {0, 2, 2}, {0, 4, 2}}},
+    };
     int random = argc > 1 ? atoi(argv[1]) : 100;
     if (argc > 2) choices = (uint64_t)atoll(argv[2]);
     for (int p = 0; p < 2; p++) {
@@ -322,10 +385,12 @@ int main(int argc, char **argv) {
             continue;
         }
         for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
-            check_layout(paths[p], text, size, &layouts[i], i < 16);
+            check_layout(paths[p], text, size, &layouts[i], i < 21);
         printf("%s: %d of %d random layouts are legal\n", paths[p], check_random(paths[p], text, size, random), random);
         for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
             if (counts[i].model == p) check_count(paths[p], text, size, &counts[i].layout, counts[i].count);
+        for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+            if (pairs[i].model == p) check_pairs(paths[p], text, size, &pairs[i].layout, pairs[i].pairs);
         free(text);
     }
     printf("%d failures\n", failures);
