@@ -203,6 +203,12 @@ static MeshSet others(const Pending *p, const Node *n, int arg) {
     return all;
 }
 
+// Are the rows that a take finds only summed, to no more than the table was? So a mixture joins its experts' results.
+static bool is_summed(const Pending *p, const Value *table, const Value *rows) {
+    const Node *user = p->uses[rows->id] == 1 ? p->user[rows->id] : NULL;
+    return user && user->op == OP_sum && user->parent == rows->def->parent && !grows(p, table, user->results[0]);
+}
+
 // Over which mesh axes may operand `arg` of n stay pending?
 static MeshSet accepted(const Pending *p, const Node *n, int arg) {
     const Value *x = n->args[arg], *y = n->nresults ? n->results[0] : NULL;
@@ -224,6 +230,7 @@ static MeshSet accepted(const Pending *p, const Node *n, int arg) {
     case OP_sum:
     case OP_cumsum: return p->everything;
     case OP_part: return p->everything & ~n->attr.mesh;
+    case OP_take: return arg == 0 && is_summed(p, x, y) ? p->everything & ~type_split(&y->type) : 0;
     default: return 0;
     }
 }

@@ -321,7 +321,8 @@ static void check_pairs(const char *path, const char *text, size_t size, const L
 }
 
 int main(int argc, char **argv) {
-    static const char *const paths[] = {"tests/ir/layout/gpt.tgi", "tests/ir/layout/gqa.tgi"};
+    static const char *const paths[] = {"tests/ir/layout/gpt.tgi", "tests/ir/layout/gqa.tgi",
+                                        "tests/ir/layout/moe.tgi"};
     static const Layout layouts[] = {
         {"data=2", "batch:data zero1:data"},
         {"data=5", "batch:data zero2:data"}, // nothing is even
@@ -348,6 +349,11 @@ int main(int argc, char **argv) {
         {"a=2 b=2", "vocab:a vocab:b hidden:b hidden:a"},
         {"tensor=2", "layer:tensor qkv:tensor"},
         {"tensor=2", "dim:tensor half:tensor key:tensor"},
+        {"experts=3", "expert:experts"},
+        {"data=2 experts=2", "batch:data expert:experts"},
+        {"experts=2 tensor=2", "expert:experts kvhead:tensor hidden:tensor vocab:tensor choice:tensor"},
+        {"a=2 b=2", "slot:a expert:b"},
+        {"a=2 b=3", "choice:a seq:b"},
     };
     static const struct {
         int model;
@@ -362,6 +368,8 @@ int main(int argc, char **argv) {
          {"data=5 tensor=3", "batch:data head:tensor hidden:tensor vocab:tensor"},
          {.top = 22, .forward = 2, .backward = 2}},
         {0, {"seq=2", "seq:seq"}, {.top = 16, .others = 6}},
+        // the norm; the gathered one is the gates' gradient
+        {2, {"experts=3", "expert:experts"}, {.top = 1, .forward = 1, .backward = 1, .others = 1}},
     };
     // At the top, all_reduces: maximum, sum of exponentials and picked logit, norm, and one for each parameter that is
     // used on split values. Embedding and head: a pair each; the embedding's gradient and wpe's are gathered.
@@ -377,7 +385,7 @@ int main(int argc, char **argv) {
     };
     int random = argc > 1 ? atoi(argv[1]) : 100;
     if (argc > 2) choices = (uint64_t)atoll(argv[2]);
-    for (int p = 0; p < 2; p++) {
+    for (int p = 0; p < 3; p++) {
         size_t size;
         char *text = read_file(paths[p], &size);
         if (!text) {

@@ -11,6 +11,7 @@ const FixtureModel fixture_models[FIXTURE_MODELS] = {
     {"gpt2", "examples/gpt2.tgf", {"tp", "dp", "dp_tp"}, true},
     {"llama", "examples/llama.tgf", {"tp", "dp", "dp_tp"}, false},
     {"bert", "examples/bert.tgf", {"tp", "dp_tp"}, false},
+    {"moe", "examples/moe.tgf", {"tp", "dp", "ep", "dp_ep"}, false},
 };
 
 struct Fixture {
@@ -141,10 +142,10 @@ const FixtureElement *fixture_elements(Fixture *f, const char *prefix, Str stora
 
 // ---- the program ----------------------------------------------------------------------------------------------------
 Unit *fixture_unit(Fixture *f, const FixtureModel *model, const char *strategy, Arena *a) {
-    static const char *const sizes[][2] = {// axis, key of the metadata
-                                           {"layer", "layer"},   {"head", "head"},   {"dim", "dim"},
-                                           {"kvhead", "kvhead"}, {"seq", "seq"},     {"hidden", "hidden"},
-                                           {"vocab", "vocab"},   {"batch", "batch"}, {"segment", "types"}};
+    static const char *const sizes[][2] = {
+        // axis, key of the metadata
+        {"layer", "layer"},   {"head", "head"},   {"dim", "dim"},     {"kvhead", "kvhead"}, {"seq", "seq"},
+        {"hidden", "hidden"}, {"vocab", "vocab"}, {"batch", "batch"}, {"segment", "types"}, {"expert", "expert"}};
     FrontendDefine defines[sizeof sizes / sizeof *sizes];
     int ndefines = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {

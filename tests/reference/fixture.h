@@ -9,7 +9,7 @@ typedef struct FixtureModel {
     const char *strategies[4];
     bool adamw; // NAME_adamw.safetensors holds one step
 } FixtureModel;
-enum { FIXTURE_MODELS = 3 };
+enum { FIXTURE_MODELS = 4 };
 extern const FixtureModel fixture_models[FIXTURE_MODELS];
 
 typedef struct Fixture Fixture;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Makes {gpt2,gpt2_adamw,llama,bert}.safetensors: what an outside framework (JAX) says a model computes.
+"""Makes {gpt2,gpt2_adamw,llama,bert,moe}.safetensors: what an outside framework (JAX) says a model computes.
 
     python3 -m venv build-ref/jax && build-ref/jax/bin/pip install jax numpy
     build-ref/jax/bin/python tests/reference/make_fixtures.py [--out DIR] [--check]
@@ -16,7 +16,7 @@ Each file holds one small model, all computed in float64 from parameters that ar
     input.types      i32 [batch, seq], segment ids (bert only)
     input.mask       i32 [batch, seq], 1 where there is a token, 0 where there is padding (bert only)
     logits           f32 [batch, seq, vocab]
-    loss             f32 [], mean cross entropy over the labels that are not ignored
+    loss             f32 [], mean cross entropy over the labels that are not ignored (moe: and the router's losses)
     grad.NAME        d loss / d NAME, layout of NAME
 
 gpt2_adamw.safetensors belongs to gpt2.safetensors and holds one step of AdamW from zero moments with those gradients:
@@ -255,6 +255,64 @@ def bert_logits(p, inputs, s):
     return x @ p[e + "word_embeddings.weight"].T + p[c + "bias"]
 
 
+# A mixture by GShard's masks (Lepikhin et al. 2020): one-hot tensors over [batch, token, expert, slot] and einsums, no scatter.
+MOE = dict(layer=2, head=4, kvhead=2, dim=4, seq=16, hidden=12, vocab=61, batch=3, expert=4, theta=10000)
+MOE_TOP, MOE_BALANCE, MOE_Z = 2, 0.02, 0.001
+
+
+def moe_shapes(s):
+    width, kv, e = s["head"] * s["dim"], s["kvhead"] * s["dim"], s["expert"]
+    out = {"model.embed_tokens.weight": (s["vocab"], width)}
+    for i in range(s["layer"]):
+        h = f"model.layers.{i}."
+        out |= {
+            h + "input_layernorm.weight": (width,),
+            h + "self_attn.q_proj.weight": (width, width), h + "self_attn.k_proj.weight": (kv, width),
+            h + "self_attn.v_proj.weight": (kv, width), h + "self_attn.o_proj.weight": (width, width),
+            h + "post_attention_layernorm.weight": (width,),
+            h + "mlp.gate.weight": (e, width),
+            h + "mlp.experts.gate_proj": (e, s["hidden"], width), h + "mlp.experts.up_proj": (e, s["hidden"], width),
+            h + "mlp.experts.down_proj": (e, width, s["hidden"]),
+        }
+    return out | {"model.norm.weight": (width,), "lm_head.weight": (s["vocab"], width)}
+
+
+def moe_layer(p, h, x, s):
+    """The mixture's result, the router's part of the loss, and how many of the chosen pairs found no slot."""
+    E, slots = s["expert"], 5 * MOE_TOP * s["seq"] // (4 * s["expert"])
+    logits = x @ p[h + "gate.weight"].T
+    best, ids = jax.lax.top_k(logits, MOE_TOP)
+    pick = jax.nn.one_hot(ids, E, dtype=x.dtype)  # [B, T, top, E]
+    chosen = pick.sum(2)
+    place = jnp.cumsum(chosen, 1) - chosen  # tokens before this one that chose the expert
+    dispatch = chosen[..., None] * jax.nn.one_hot(place.astype(int), slots, dtype=x.dtype)  # beyond the last: zero
+    combine = dispatch * jnp.einsum("btk,btke->bte", jax.nn.softmax(best, -1), pick)[..., None]
+    y = jnp.einsum("btec,btw->becw", dispatch, x)
+    up = jnp.einsum("becw,ehw->bech", y, p[h + "experts.up_proj"])
+    up = up * jax.nn.silu(jnp.einsum("becw,ehw->bech", y, p[h + "experts.gate_proj"]))
+    out = jnp.einsum("btec,bech,ewh->btw", combine, up, p[h + "experts.down_proj"])
+    balance = E * jnp.mean(jnp.sum(chosen.mean(1) / MOE_TOP * jax.nn.softmax(logits, -1).mean(1), -1))
+    z = jnp.mean(jax.scipy.special.logsumexp(logits, -1) ** 2)
+    return out, MOE_BALANCE * balance + MOE_Z * z, jnp.sum(chosen) - jnp.sum(dispatch)
+
+
+def moe_forward(p, inputs, s):
+    T = s["seq"]
+    causal = jnp.tril(jnp.ones((T, T), bool))
+    x, added, dropped = p["model.embed_tokens.weight"][inputs["tokens"]], 0.0, 0.0
+    for i in range(s["layer"]):
+        h = f"model.layers.{i}."
+        y = rmsnorm(p, h + "input_layernorm", x)
+        q = rope(to_heads(y @ p[h + "self_attn.q_proj.weight"].T, s["head"]), s["theta"])
+        k = rope(to_heads(y @ p[h + "self_attn.k_proj.weight"].T, s["kvhead"]), s["theta"])
+        v = to_heads(y @ p[h + "self_attn.v_proj.weight"].T, s["kvhead"])
+        k, v = (jnp.repeat(t, s["head"] // s["kvhead"], 1) for t in (k, v))
+        x = x + from_heads(attend(q, k, v, causal)) @ p[h + "self_attn.o_proj.weight"].T
+        y, more, lost = moe_layer(p, h + "mlp.", rmsnorm(p, h + "post_attention_layernorm", x), s)
+        x, added, dropped = x + y, added + more / s["layer"], dropped + lost
+    return rmsnorm(p, "model.norm", x) @ p["lm_head.weight"].T, added, dropped
+
+
 # ---- parameters, inputs, optimizer ----
 
 def random_parameters(shapes, rng):
@@ -310,11 +368,15 @@ def make(name, s, shapes, logits_of, inputs, rng, with_adamw):
     p = {k: v.astype(np.float64) for k, v in random_parameters(shapes, rng).items()}
 
     def loss_of(p):
-        logits = logits_of(p, inputs, s)
-        return cross_entropy(logits, inputs["labels"]), logits
+        logits, added, dropped = out if isinstance(out := logits_of(p, inputs, s), tuple) else (out, 0.0, None)
+        return cross_entropy(logits, inputs["labels"]) + added, (logits, dropped)
 
-    (loss, logits), grads = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(p)
+    (loss, (logits, dropped)), grads = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(p)
     grads = {k: np.asarray(grads[k], np.float64) for k in p}  # in the order of the parameters, not of the tree
+    if dropped is not None:
+        print(f"{name}: {int(dropped)} choices found no slot")
+        if not dropped:
+            raise SystemExit(f"{name}: nothing is dropped, so the capacity is not tested")
     check_gradient(lambda q: float(loss_of(q)[0]), p, grads, rng)
 
     tensors = {k: v.astype(np.float32) for k, v in p.items()}
@@ -365,6 +427,8 @@ def main():
     made = make("gpt2", GPT2, gpt2_shapes(GPT2), gpt2_logits, random_inputs(GPT2, rng, -1), rng, True)
     made |= make("llama", LLAMA, llama_shapes(LLAMA), llama_logits, random_inputs(LLAMA, rng, -1), rng, False)
     made |= make("bert", BERT, bert_shapes(BERT), bert_logits, bert_inputs(BERT, rng), rng, False)
+    rng = np.random.default_rng(20240611)
+    made |= make("moe", MOE, moe_shapes(MOE), moe_forward, random_inputs(MOE, rng, -1), rng, False)
     for name, (tensors, metadata) in made.items():
         path = os.path.join(args.out, name + ".safetensors")
         if args.check:
