@@ -49,6 +49,8 @@ Val expr_block(Build *s, Frame *frame, const Expr *e, BlockDecl *block) {
     if (e->call.as.str && !prefix) return (Val){0};
     if (prefix) s->storage = name_join(s, s->storage, prefix);
     s->path = name_join(s, s->path, prefix ? prefix : block->name.str);
+    Str scope = s->b.scope;
+    s->b.scope = scope ? str_internf(s->f->strs, "%s/%s", scope, block->name.str) : block->name.str;
     CallSite site = {s->call, block, e->loc};
     show_calls(s); // of the caller, if any
     s->call = &site;
@@ -58,6 +60,7 @@ Val expr_block(Build *s, Frame *frame, const Expr *e, BlockDecl *block) {
     out.items = NEW_ARRAY(s->f->arena, Val, out.n);
     for (int i = 0; i < out.n; i++) out.items[i] = expr_value(s, &inner, last->values.at[i]);
     show_calls(s);
+    s->b.scope = scope;
     s->call = site.outer;
     s->storage = storage;
     s->path = path;
@@ -196,6 +199,7 @@ static Node *finish_repeat(Build *s, Loop *loop, const Carries *carries, Loc loc
     Type *types = NEW_ARRAY(s->f->arena, Type, carries->n);
     if (!op_infer(s->u, OP_repeat, args, nargs, &attr, loop->body, NULL, loc, types, &count)) return NULL;
     Node *n = node_new(s->func, OP_repeat, args, nargs, count, &attr, loc);
+    n->scope = s->b.scope;
     n->body = loop->body;
     loop->body->owner = n;
     for (int i = 0; i < count; i++) {
@@ -235,6 +239,7 @@ static void run_repeat(Build *s, Frame *frame, const Stmt *stmt) {
         }
         s->loop = &loop;
         s->b = builder_at_end(loop.body, stmt->loc);
+        s->b.scope = outside.scope;
         Name as = stmt->repeat.as;
         Str prefix;
         if (as.str) {

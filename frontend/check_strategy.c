@@ -186,14 +186,9 @@ static void read_line(Reader *r, const Line *l) {
         check_options(r, &l->options, precisions, head);
         later(r, l->head.loc, "'precision'");
     } else if (!strcmp(head, "recompute")) {
-        check_options(r, &l->options, none, head);
-        for (int i = 0; i < l->names.n; i++) {
-            const Name name = l->names.at[i];
-            OpKind op;
-            if (!op_parse(name.str, &op) && !front_block(r->f, name.str, false))
-                diag_error(r->f->diag, name.loc, "unknown op or block '%s'", name.str);
-        }
-        later(r, l->head.loc, "'recompute'");
+        strategy_recompute(r->f, r->s, l);
+    } else if (!strcmp(head, "memory")) {
+        strategy_memory(r->f, r->s, l);
     } else {
         Near near = near_to(head);
         for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
@@ -230,6 +225,7 @@ void check_strategies(Front *f) {
         for (int j = 0; j < d->lines.n; j++)
             if (strcmp(d->lines.at[j].head.str, "mesh")) read_line(&r, &d->lines.at[j]);
         check_between(&r);
+        strategy_check_recompute(f, s);
         s->nsplits = r.splits.n;
         s->splits = r.splits.at;
         vec_push(f->arena, &f->strategies, s);

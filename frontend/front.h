@@ -37,6 +37,10 @@ void check_axes(Front *f);
 void check_recipe(Front *f);
 void check_no_decay(Front *f); // after building: names of parameters
 void check_strategies(Front *f);
+// Lines `recompute` and `memory`, and what the two ask of each other.
+void strategy_recompute(Front *f, Strategy *s, const Line *l);
+void strategy_memory(Front *f, Strategy *s, const Line *l);
+void strategy_check_recompute(Front *f, const Strategy *s);
 void check_splits(Front *f); // after building: no mesh axis twice on a tensor
 void build_functions(Front *f);
 

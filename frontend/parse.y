@@ -198,6 +198,8 @@ line: option { $$ = NEW(A, Line); $$->head = $1->key; PUSH(&$$->options, *$1); }
                            for (int i = 0; i < $3->n; i++) PUSH(&$$->options, $3->at[i]); }
     | name options { $$ = NEW(A, Line); $$->head = $1; $$->options = *$2; }
     | name names trailer { $$ = NEW(A, Line); $$->head = $1; $$->names = *$2; $$->options = *$3; }
+    | name T_BLOCK trailer { $$ = NEW(A, Line); $$->head = $1; $$->options = *$3;
+                             PUSH(&$$->names, ((Name){str_intern(p->strs, "block"), @2})); }
     | name names T_OVER names trailer { $$ = NEW(A, Line); *$$ = (Line){$1, *$2, *$4, *$5}; };
 option: name '=' word { $$ = NEW(A, Option); *$$ = (Option){$1, $3, false}; };
 options: option { $$ = NEW(A, Options); PUSH($$, *$1); } | options ',' option { $$ = $1; PUSH($$, *$3); };

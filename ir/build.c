@@ -2,8 +2,10 @@
 #include "ir/build.h"
 #include <string.h>
 
-Builder builder_at_end(Block *b, Loc loc) { return (Builder){b->func->unit, b->func, b, NULL, loc}; }
-Builder builder_before(Node *n) { return (Builder){n->parent->func->unit, n->parent->func, n->parent, n, n->loc}; }
+Builder builder_at_end(Block *b, Loc loc) { return (Builder){b->func->unit, b->func, b, NULL, loc, NULL, false}; }
+Builder builder_before(Node *n) {
+    return (Builder){n->parent->func->unit, n->parent->func, n->parent, n, n->loc, n->scope, n->again};
+}
 
 static void insert(Builder *b, Node *n) {
     if (b->before) node_insert_before(b->before, n);
@@ -17,6 +19,8 @@ Node *build_node(Builder *b, OpKind op, Value *const *args, int nargs, const Att
     int count;
     if (!op_infer(b->unit, op, args, nargs, attr, NULL, declared, b->loc, few, &count)) return NULL;
     Node *n = node_new(b->func, op, args, nargs, count, attr, b->loc);
+    n->scope = b->scope;
+    n->again = b->again;
     for (int i = 0; i < count; i++) n->results[i]->type = few[i];
     insert(b, n);
     return n;

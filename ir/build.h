@@ -11,10 +11,12 @@ typedef struct Builder {
     Block *block;
     Node *before; // insert in front of this node; NULL: at the end of the block
     Loc loc;
+    Str scope;  // as in Node
+    bool again; // as in Node
 } Builder;
 
 Builder builder_at_end(Block *b, Loc loc);
-Builder builder_before(Node *n); // takes n's location
+Builder builder_before(Node *n); // takes n's location and scope
 
 // Any op. Leaf ops give their type in `declared`.
 Node *build_node(Builder *b, OpKind op, Value *const *args, int nargs, const Attr *attr, const Type *declared);

@@ -142,6 +142,8 @@ static Block *clone_block(Func *to, const Block *b, Node *owner, Value **map) {
 
 static Node *clone_detached(Func *to, const Node *n, Value **map) {
     Node *c = node_new(to, n->op, n->args, n->nargs, n->nresults, &n->attr, n->loc);
+    c->scope = n->scope;
+    c->again = n->again;
     for (int i = 0; i < n->nargs; i++) c->args[i] = mapped(map, n->args[i]);
     for (int i = 0; i < n->nresults; i++) {
         c->results[i]->type = n->results[i]->type;

@@ -59,6 +59,8 @@ struct Node {
     Attr attr;
     Block *body; // repeat and fused
     Loc loc;
+    Str scope;  // the block calls it comes from, outermost first ("mlp/gelu"), or NULL: the model itself
+    bool again; // computes a forward value once more for the backward half
     Block *parent;
     Node *prev, *next;
 };
@@ -88,16 +90,17 @@ struct Unit {
     Arena *scratch; // reset by the pass runner after each pass
     StrTable *strs;
     Diag *diag;
-    Str name;  // the model's
+    Str name;   // the model's
     Str passed; // the last pass it went through, or NULL: where --from-ir goes on
-    Mesh mesh; // n == 0 until the strategy is applied: one rank
+    Mesh mesh;  // n == 0 until the strategy is applied: one rank
     Vec(Axis *) axes;
     Vec(Func *) funcs;
-    const Strategy *strategy; // NULL: one rank
-    const Recipe *recipe;     // NULL: no training
-    Storage *storage;         // set by the memory pass
-    bool probe;               // train also outputs what its contractions made (pass probe)
-    bool keep_gradients;      // train also outputs "grad.NAME" of every parameter (tgf verify, tests)
+    const Strategy *strategy;    // NULL: one rank
+    const Recipe *recipe;        // NULL: no training
+    Storage *storage;            // set by the memory pass
+    struct Recompute *recompute; // passes/recompute.h; NULL: the strategy says it all
+    bool probe;                  // train also outputs what its contractions made (pass probe)
+    bool keep_gradients;         // train also outputs "grad.NAME" of every parameter (tgf verify, tests)
 };
 
 Unit *unit_new(Arena *arena, Arena *scratch, StrTable *strs, Diag *diag, Str name);

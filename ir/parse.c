@@ -281,8 +281,12 @@ static void node(Parser *s, Block *b) {
     if (info->attrs & ATTR_S) attr.s = string(s);
     blanks(s);
     if (info->attrs & ATTR_S2 && peek(s) == '"') attr.s2 = string(s);
+    Str scope = accept_word(s, "in") ? string(s) : NULL;
+    bool again = accept_word(s, "again");
     Loc loc = location(s);
     Node *n = node_new(b->func, op, args.at, args.n, results.n, &attr, loc);
+    n->scope = scope;
+    n->again = again;
     if (info->traits & TRAIT_BODY) {
         expect(s, '{');
         newline(s);
@@ -333,6 +337,29 @@ static void mesh_line(Parser *s, Mesh *m) {
     m->n++;
 }
 
+static void recompute(Parser *s, Strategy *st) {
+    if (accept_word(s, "recompute")) {
+        Vec(Str) names = {0};
+        if (accept_word(s, "block")) st->recompute = RECOMPUTE_BLOCK;
+        else if (accept_word(s, "auto")) st->recompute = RECOMPUTE_AUTO;
+        else {
+            st->recompute = RECOMPUTE_NAMES;
+            do vec_push(s->u->arena, &names, string(s));
+            while (accept(s, ','));
+        }
+        st->recompute_names = names.at;
+        st->nrecompute = names.n;
+        st->recompute_loc = location(s);
+        newline(s);
+    }
+    if (accept_word(s, "memory")) {
+        st->memory = integer(s);
+        if (st->memory < 1) fail(s, "a budget is a positive number of bytes");
+        st->memory_loc = location(s);
+        newline(s);
+    }
+}
+
 static void strategy(Parser *s) {
     Strategy *st = NEW(s->u->arena, Strategy);
     st->name = string(s);
@@ -363,6 +390,7 @@ static void strategy(Parser *s) {
         st->shard_loc = location(s);
         newline(s);
     }
+    recompute(s, st);
     s->u->strategy = st;
 }
 

@@ -148,6 +148,11 @@ static void print_node(Printer *p, const Node *n, int depth) {
         fputc(' ', out);
         print_string(out, a->s2);
     }
+    if (n->scope) {
+        fputs(" in ", out);
+        print_string(out, n->scope);
+    }
+    if (n->again) fputs(" again", out);
     print_loc(out, n->loc);
     if (n->body) {
         fputs(" {\n", out);
@@ -216,6 +221,24 @@ static void print_recipe(const Recipe *r, FILE *out) {
     fputc('\n', out);
 }
 
+static void print_recompute(const Strategy *s, FILE *out) {
+    if (s->recompute != RECOMPUTE_NOTHING) {
+        fputs("    recompute", out);
+        if (s->recompute == RECOMPUTE_BLOCK) fputs(" block", out);
+        if (s->recompute == RECOMPUTE_AUTO) fputs(" auto", out);
+        for (int i = 0; i < s->nrecompute; i++) {
+            fputs(i ? ", " : " ", out);
+            print_string(out, s->recompute_names[i]);
+        }
+        print_loc(out, s->recompute_loc);
+        fputc('\n', out);
+    }
+    if (!s->memory) return;
+    fprintf(out, "    memory %" PRId64, s->memory);
+    print_loc(out, s->memory_loc);
+    fputc('\n', out);
+}
+
 void unit_print(const Unit *u, FILE *out) {
     fputs("unit ", out);
     print_string(out, u->name ? u->name : "");
@@ -249,6 +272,7 @@ void unit_print(const Unit *u, FILE *out) {
             print_loc(out, s->shard_loc);
             fputc('\n', out);
         }
+        print_recompute(s, out);
     }
     if (u->recipe) print_recipe(u->recipe, out);
     for (int i = 0; i < u->funcs.n; i++) {

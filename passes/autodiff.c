@@ -13,6 +13,7 @@
 // A repeat's gradient is a repeat that runs the other way (gradients_repeat.c).
 #include "passes/autodiff.h"
 #include "passes/pass.h"
+#include "passes/recompute.h"
 #include "passes/simplify.h"
 #include "ir/text.h"
 
@@ -82,6 +83,7 @@ static bool walk_node(Autodiff *a, Node *n, Builder *b) {
     for (int i = 0; i < n->nargs; i++) any |= wanted[i] = autodiff_active(a, n->args[i]);
     if (!reached || !any) return true;
     b->loc = n->loc;
+    b->scope = n->scope;
     int errors = diag_errors(a->unit->diag);
     Gradient x = {a, b, n, g, wanted, d};
     if (!gradient_table[n->op](&x)) return false;
@@ -114,6 +116,7 @@ bool pass_autodiff(Unit *u) {
     Func *f = unit_func(u, "train");
     if (!f) return true;
     repeat_close_bodies(f);
+    if (!recompute_begin(u)) return false;
     Autodiff a = {u, f, u->scratch, f->next_id, NULL, NULL};
     a.active = NEW_ARRAY(u->scratch, bool, a.known);
     a.cotangent = NEW_ARRAY(u->scratch, Value *, a.known);

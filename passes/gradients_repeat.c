@@ -16,7 +16,12 @@
 // Saved, when the backward body needs them: incoming carries, and results of dot, attend, reductions, take, scatter,
 // collectives and inner repeats, or of a product the one elementwise result it is needed for. Computed again: other
 // elementwise maps, views, constants, indices, random numbers.
+//
+// That is what a strategy without `recompute` keeps. One that has it lets some of those be computed again, too
+// (passes/recompute.h); then what they are made from is kept or computed again in turn.
 #include "passes/autodiff.h"
+#include "passes/layout.h"
+#include "passes/recompute.h"
 #include "passes/simplify.h"
 
 typedef Vec(Value *) Values;
@@ -176,9 +181,13 @@ static Value *image_of_param(Reversal *r, Value *v) {
 
 // What the backward body needs of the forward body, and how it gets it. All by value id.
 typedef struct Plan {
-    bool *direct;    // an operand in the backward body itself
-    bool *needed;    // direct, or needed to compute again what is
-    bool *kept;      // stacked although it could be computed again
+    bool *direct;  // an operand in the backward body itself
+    bool *needed;  // direct, or needed to compute again what is
+    bool *kept;    // stacked although it could be computed again
+    Node **stands; // for those: the product they are kept in place of
+    bool *saved;   // stacked; set when the policy has decided
+    bool decided;
+    int *candidate;  // by a node's first result: one more than its number, 0: none
     int *consumers;  // nodes computed again that have it as operand
     Node **consumer; // the first of them
     int *uses;       // in the forward body, saved or not
@@ -199,7 +208,15 @@ static void count_uses(const Block *b, int *uses) {
     }
 }
 
-static bool again(const Plan *p, const Node *n) { return computed_again(n) && !p->kept[n->results[0]->id]; }
+static bool any_saved(const Plan *p, const Node *n) {
+    bool any = false;
+    for (int i = 0; i < n->nresults; i++) any |= p->saved[n->results[i]->id];
+    return any;
+}
+
+static bool again(const Plan *p, const Node *n) {
+    return p->decided ? !any_saved(p, n) : computed_again(n) && !p->kept[n->results[0]->id];
+}
 
 static bool any_needed(const Plan *p, const Node *n) {
     bool any = false;
@@ -234,6 +251,7 @@ static bool keep_later(Plan *p, const Value *v) {
     if (!(op_info(n->op)->traits & TRAIT_MAP) || p->kept[y->id] || !type_same_dims(&v->type, &y->type) ||
         dtype_bytes(y->type.dtype) > dtype_bytes(v->type.dtype))
         return false;
+    p->stands[y->id] = p->stands[v->id] ? p->stands[v->id] : v->def;
     return p->kept[y->id] = true;
 }
 
@@ -246,15 +264,81 @@ static bool keep_all_later(const Reversal *r, Plan *p) {
     return changed;
 }
 
+// Ranks that share the work over a value with the axes of t.
+static MeshSet split_of(const Unit *u, const Type *t) {
+    MeshSet set = 0;
+    for (int d = 0; u->strategy && d < t->rank; d++) set |= layout_split(u, t->dim[d].axis);
+    return set;
+}
+
+// What choosing by cost needs to know of the body, in terms of one rank.
+static void record(const Reversal *r, const Plan *p) {
+    Unit *u = r->a->unit;
+    RecomputeBody body = {0};
+    double times = 1;
+    for (const Node *o = r->forward; o; o = o->parent->owner) times *= (double)o->attr.axes.at[0]->extent;
+    for (const Node *n = r->forward->body->first; n; n = n->next) body.n++;
+    body.nodes = NEW_ARRAY(u->arena, RecomputeNode, body.n);
+    int *number = NEW_ARRAY(r->a->scratch, int, r->a->func->next_id), at = 0; // of the node that makes it, plus one
+    for (const Node *n = r->forward->body->first; n; n = n->next) {
+        RecomputeNode *node = &body.nodes[at++];
+        MeshSet split = 0;
+        node->args = NEW_ARRAY(u->arena, int, n->nargs + 1);
+        for (int i = 0; i < n->nargs; i++) {
+            split |= split_of(u, &n->args[i]->type);
+            if (number[n->args[i]->id]) node->args[node->nargs++] = number[n->args[i]->id] - 1;
+        }
+        node->candidate = n->nresults ? p->candidate[n->results[0]->id] - 1 : -1;
+        for (int i = 0; i < n->nresults; i++) {
+            const Value *v = n->results[i];
+            int64_t elements = 0;
+            MeshSet own = split_of(u, &v->type);
+            split |= own;
+            number[v->id] = at;
+            node->direct |= p->direct[v->id];
+            if (node->candidate < 0 || !p->needed[v->id] || !type_elements(&v->type, &elements)) continue;
+            double ways = u->strategy ? (double)mesh_extent(&u->strategy->mesh, own) : 1;
+            node->bytes += times * (double)elements * dtype_bytes(v->type.dtype) / ways;
+        }
+        node->flops = times * node_work(u, n).flops;
+        if (u->strategy) node->flops /= (double)mesh_extent(&u->strategy->mesh, split);
+    }
+    vec_push(u->arena, &u->recompute->bodies, body);
+}
+
+// Lets the strategy drop what would be kept. All results of a node share its fate.
+static void decide(const Reversal *r, Plan *p) {
+    Unit *u = r->a->unit;
+    for (Node *n = r->forward->body->first; n; n = n->next) {
+        if (n->op == OP_yield || !any_needed(p, n) || again(p, n)) continue;
+        Node *product = p->stands[n->results[0]->id];
+        int number = u->recompute->candidates++;
+        p->candidate[n->results[0]->id] = number + 1;
+        bool keeps = recompute_keeps(u, number, n, product ? product : n);
+        for (int i = 0; i < n->nresults; i++) p->saved[n->results[i]->id] = keeps;
+    }
+    if (u->recompute->trial) record(r, p);
+    p->decided = true;
+    find_needed(r, p);
+}
+
 static Plan plan_values(const Reversal *r) {
     Arena *scratch = r->a->scratch;
     int size = r->a->func->next_id;
-    Plan p = {NEW_ARRAY(scratch, bool, size), NEW_ARRAY(scratch, bool, size),   NEW_ARRAY(scratch, bool, size),
-              NEW_ARRAY(scratch, int, size),  NEW_ARRAY(scratch, Node *, size), NEW_ARRAY(scratch, int, size)};
+    Plan p = {.direct = NEW_ARRAY(scratch, bool, size),
+              .needed = NEW_ARRAY(scratch, bool, size),
+              .kept = NEW_ARRAY(scratch, bool, size),
+              .stands = NEW_ARRAY(scratch, Node *, size),
+              .saved = NEW_ARRAY(scratch, bool, size),
+              .candidate = NEW_ARRAY(scratch, int, size),
+              .consumers = NEW_ARRAY(scratch, int, size),
+              .consumer = NEW_ARRAY(scratch, Node *, size),
+              .uses = NEW_ARRAY(scratch, int, size)};
     count_uses(r->forward->body, p.uses);
     find_direct(r, r->body, p.direct);
     find_needed(r, &p);
     for (int round = 0; round < 8 && keep_all_later(r, &p); round++) find_needed(r, &p);
+    decide(r, &p);
     return p;
 }
 
@@ -266,17 +350,17 @@ static void substitute(const Reversal *r, Block *b) {
     }
 }
 
-static Node *copy_before(Reversal *r, Node *at, const Node *n) {
-    Node *c = node_new(r->a->func, n->op, n->args, n->nargs, n->nresults, &n->attr, n->loc);
-    for (int i = 0; i < n->nargs; i++)
-        if (is_forward(r, n->args[i])) c->args[i] = r->image[n->args[i]->id];
-    for (int i = 0; i < n->nresults; i++) {
-        c->results[i]->type = n->results[i]->type;
-        c->results[i]->name = n->results[i]->name;
-        r->image[n->results[i]->id] = c->results[i];
-    }
+static void mark_again(Node *n) {
+    n->again = true;
+    for (Node *b = n->body ? n->body->first : NULL; b; b = b->next) mark_again(b);
+}
+
+// The node once more in front of `at`, its body included (bodies are closed).
+static void copy_before(Reversal *r, Node *at, const Node *n) {
+    Node *c = node_clone(r->a->func, at->parent, n, r->image);
+    node_remove(c);
     node_insert_before(at, c);
-    return c;
+    mark_again(c);
 }
 
 // Replaces forward values in the backward body: by slices of what the forward repeat stacks, by what both repeats are

@@ -17,6 +17,11 @@ Node *layout_node(Func *f, Block *b, Node *after, OpKind op, Value *const *args,
     if (!op_infer(f->unit, op, args, nargs, attr, NULL, declared, loc, out, &count)) return NULL;
     Node *n = node_new(f, op, args, nargs, count, attr, loc);
     for (int i = 0; i < count; i++) n->results[i]->type = out[i];
+    const Node *of = nargs && args[0]->def ? args[0]->def : after;
+    if (of) {
+        n->scope = of->scope;
+        n->again = of->again;
+    }
     if (after) node_insert_after(after, n);
     else if (b->first) node_insert_before(b->first, n);
     else node_append(b, n);

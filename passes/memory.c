@@ -13,6 +13,7 @@
 #include "passes/memory.h"
 #include "base/checked.h"
 #include "passes/pass.h"
+#include "passes/recompute.h"
 #include <stdlib.h>
 
 // ---- leaves
@@ -232,5 +233,5 @@ bool pass_memory(Unit *u) {
     }
     s->slab_bytes = base + s->activation_bytes;
     u->storage = s;
-    return true;
+    return recompute_check_budget(u);
 }

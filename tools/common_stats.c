@@ -3,6 +3,7 @@
 #include "ir/op.h"
 #include "ir/storage.h"
 #include "ir/strategy.h"
+#include "passes/recompute.h"
 #include <inttypes.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -67,6 +68,32 @@ static void list_collectives(const Unit *u, const Block *b, double times, Traffi
     }
 }
 
+// What made it and where: "attend in attention, gpt2.tgf:17".
+static const char *kept_name(const RecomputeKept *k, char *text, size_t size) {
+    const Value *v = k->inner;
+    const Node *n = v->def;
+    while (n && n->op == OP_fused) {
+        v = block_yield(n->body)->args[v->index];
+        n = v->def;
+    }
+    const char *slash = n && n->loc.file ? strrchr(n->loc.file, '/') : NULL;
+    if (!n) snprintf(text, size, "carry %s", v->name ? v->name : "");
+    else
+        snprintf(text, size, "%s%s%s, %s:%d", op_info(n->op)->name, n->scope ? " in " : "", n->scope ? n->scope : "",
+                 n->loc.file ? slash ? slash + 1 : n->loc.file : "-", n->loc.line);
+    return text;
+}
+
+static void list_kept(const Unit *u, FILE *out) {
+    RecomputeKept kept[64];
+    char text[40], name[80];
+    int n = recompute_kept(u, kept, 64);
+    for (int i = 0; i < n && i < 64; i++)
+        fprintf(out, "  %-44s %14.0f  %s\n", kept_name(&kept[i], name, sizeof name), kept[i].bytes,
+                human(kept[i].bytes, text, sizeof text));
+    if (n > 64) fprintf(out, "  ... and %d more\n", n - 64);
+}
+
 void stats_print(const Unit *u, double seconds, FILE *out) {
     char text[40], other[40];
     const Storage *s = u->storage;
@@ -91,6 +118,14 @@ void stats_print(const Unit *u, double seconds, FILE *out) {
                     human((double)parts[i].bytes, text, sizeof text));
     }
     fprintf(out, "work per rank and call of %s: %.4g GFLOP\n", func, func_flops(u, func) * 1e-9);
+    RecomputeCost cost = recompute_cost(u);
+    if (cost.again > 0)
+        fprintf(out, "  of these to compute forward values again: %.4g GFLOP (%.1f%%)\n", cost.again * 1e-9,
+                cost.again / cost.flops * 100);
+    if (cost.kept > 0) {
+        fprintf(out, "kept by repeats for their backward halves: %s, made of\n", human(cost.kept, text, sizeof text));
+        list_kept(u, out);
+    }
     fprintf(out, "collectives of one call of %s, each with its larger side:\n", func);
     Traffic total = {0};
     const Func *f = unit_func(u, func);

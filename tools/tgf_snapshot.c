@@ -274,6 +274,12 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
             splits++;
         }
         if (!splits) continue;
+        static const char *const again[] = {"block", "attend", "dot", "dot, attend", "sum, max", "auto memory = 1TB"};
+        uint32_t which = draw(r, 10); // half of them recompute
+        if (which < sizeof again / sizeof *again) {
+            text = arena_printf(r->arena, "%s\n    recompute %s", text, again[which]);
+            label = arena_printf(r->arena, "%s recompute %s", label, again[which]);
+        }
         text = arena_printf(r->arena, "%s\n}\n", text);
         // Legal: the passes accept it. A refusal is the user's kind of error; anything else would show as internal and
         // is not hidden.

@@ -206,6 +206,9 @@ static char *strategy_text(Arena *a, const Strategy *s, const char *name, const 
     if (s->shard)
         text = arena_printf(a, "%s\n    shard %s over%s", text, shard_name(s->shard),
                             mesh_text(a, &s->mesh, s->shard_over));
+    if (s->recompute == RECOMPUTE_BLOCK) text = arena_printf(a, "%s\n    recompute block", text);
+    for (int i = 0; i < s->nrecompute; i++)
+        text = arena_printf(a, "%s%s %s", text, i ? "," : "\n    recompute", s->recompute_names[i]);
     return arena_printf(a, "%s\n}\n", text);
 }
 

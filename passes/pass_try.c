@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/pass_try.h"
+#include "ir/text.h"
+#include <stdlib.h>
+
+const char *unit_text(Unit *u, size_t *out_size) {
+    char *text = NULL;
+    FILE *f = open_memstream(&text, out_size);
+    if (!f) return NULL;
+    unit_print(u, f);
+    char *copy = fclose(f) ? NULL : arena_dup(u->arena, text, *out_size + 1);
+    free(text);
+    return copy;
+}
+
+bool unit_try_begin(UnitTry *t, const Unit *like, const char *text, size_t size) {
+    *t = (UnitTry){0};
+    t->sink = open_memstream(&t->said, &t->size);
+    if (!t->sink) return false;
+    Arena *arena = arena_new(), *scratch = arena_new();
+    Diag *diag = diag_new(arena, t->sink, false);
+    t->unit = unit_parse(arena, scratch, like->strs, diag, str_intern(like->strs, "<try>"), text, size);
+    if (!t->unit) {
+        diag_internal(like->diag, "try", "", "the text of a unit does not parse");
+        arena_free(scratch);
+        arena_free(arena);
+        return false;
+    }
+    t->unit->keep_gradients = like->keep_gradients;
+    t->unit->probe = like->probe;
+    return true;
+}
+
+bool unit_try_run(UnitTry *t) { return passes_run(t->unit, &(PassOptions){0}); }
+
+void unit_try_end(UnitTry *t) {
+    if (t->unit) {
+        arena_free(t->unit->scratch);
+        arena_free(t->unit->arena);
+    }
+    if (t->sink) fclose(t->sink);
+    free(t->said);
+    *t = (UnitTry){0};
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// `recompute auto` against an exhaustive search: for GPT-2 medium at five budgets, on one rank and on four, the peak
+// fits and the work done again is within 5% of the best of all subsets of what could be kept, each compiled. And
+// budgets that do not fit: the proposal in the message is compiled, and fits; the next larger batch does not.
+#include "frontend/frontend.h"
+#include "ir/storage.h"
+#include "passes/pass.h"
+#include "passes/recompute.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int failures;
+
+#define CHECK(condition, ...)                                                                                          \
+    ((condition) ? (void)0 : (printf("FAIL %s: ", #condition), printf(__VA_ARGS__), (void)failures++))
+
+typedef struct World {
+    Arena *arena, *scratch;
+    Unit *u; // NULL: refused
+    FILE *out;
+    char *said;
+    size_t size;
+} World;
+
+enum { MEDIUM_BATCH = 8 };
+
+static const char *const meshes[] = {
+    "", "mesh data = 2, tensor = 2\n split batch over data\n split head, hidden, vocab over tensor"};
+
+// GPT-2 medium under a strategy of these lines, through the passes up to `last`.
+static World *compile(const char *lines, int64_t batch, const char *last) {
+    Arena *arena = arena_new();
+    World *w = NEW(arena, World);
+    w->arena = arena;
+    w->scratch = arena_new();
+    w->out = open_memstream(&w->said, &w->size);
+    FrontendDefine defines[] = {{"layer", 24}, {"head", 16}, {"batch", batch}};
+    FrontendOptions o = {.path = "examples/gpt2.tgf", .strategy = "t", .arena = w->arena, .scratch = w->scratch};
+    o.extra = arena_printf(w->arena, "strategy t {\n %s\n}\n", lines);
+    o.strs = strtable_new(w->arena);
+    o.diag = diag_new(w->arena, w->out, false);
+    o.defines = defines;
+    o.ndefines = 3;
+    FrontendResult r;
+    if (frontend_load(&o, &r) && passes_run(r.unit, &(PassOptions){.last = last})) w->u = r.unit;
+    fflush(w->out);
+    return w;
+}
+
+static void world_end(World *w) {
+    fclose(w->out);
+    free(w->said);
+    arena_free(w->scratch);
+    arena_free(w->arena); // with w
+}
+
+typedef struct Point {
+    int64_t bytes;
+    double again;
+} Point;
+
+// Every subset of the candidates, compiled.
+static Point *search(const char *mesh, int *out_n, Arena *a) {
+    World *w = compile(arena_printf(a, "%s\n memory = 1TB", mesh), MEDIUM_BATCH, "simplify");
+    RecomputeTrial t;
+    *out_n = 0;
+    if (!w->u || !recompute_begin(w->u) || !recompute_try(w->u, NULL, 0, &t)) {
+        CHECK(false, "the model does not compile: %s\n", w->said);
+        world_end(w);
+        return NULL;
+    }
+    int n = t.candidates;
+    CHECK(n >= 5 && n <= 10, "%d candidates\n", n);
+    Point *points = NEW_ARRAY(a, Point, 1 << n);
+    for (unsigned set = 0; set < 1u << n; set++) {
+        bool keep[16];
+        for (int i = 0; i < n; i++) keep[i] = !(set >> i & 1);
+        CHECK(recompute_try(w->u, keep, n, &t), "subset %u is refused\n", set);
+        points[set] = (Point){t.bytes, t.cost.again};
+    }
+    *out_n = 1 << n;
+    world_end(w);
+    return points;
+}
+
+static void check_auto(const char *mesh) {
+    Arena *a = arena_new();
+    int n;
+    const Point *points = search(mesh, &n, a);
+    int64_t least = INT64_MAX, most = n ? points[0].bytes : 0;
+    for (int i = 0; i < n; i++)
+        if (points[i].bytes < least) least = points[i].bytes;
+    for (int i = 0; i < 5 && n; i++) {
+        int64_t budget = least + (most - least) * i / 4;
+        double best = 1e300;
+        for (int k = 0; k < n; k++)
+            if (points[k].bytes <= budget && points[k].again < best) best = points[k].again;
+        World *w =
+            compile(arena_printf(a, "%s\n recompute auto memory = %" PRId64 "B", mesh, budget), MEDIUM_BATCH, NULL);
+        CHECK(w->u, "budget %" PRId64 ": %s\n", budget, w->said);
+        if (w->u) {
+            double again = recompute_cost(w->u).again;
+            printf("budget %.3f GB: peak %.3f GB, %.1f GFLOP again, best of %d %.1f\n", (double)budget * 1e-9,
+                   (double)w->u->storage->slab_bytes * 1e-9, again * 1e-9, n, best * 1e-9);
+            CHECK(w->u->storage->slab_bytes <= budget, "%" PRId64 " bytes\n", w->u->storage->slab_bytes);
+            CHECK(again <= best * 1.05, "budget %" PRId64 "\n", budget);
+        }
+        world_end(w);
+    }
+    arena_free(a);
+}
+
+static int64_t slab(const char *lines, int64_t batch) {
+    World *w = compile(lines, batch, NULL);
+    int64_t bytes = w->u ? w->u->storage->slab_bytes : INT64_MAX;
+    world_end(w);
+    return bytes;
+}
+
+static void check_budget(const char *mesh) {
+    Arena *a = arena_new();
+    const char *block = arena_printf(a, "%s\n recompute block", mesh);
+    int64_t all = slab(mesh, MEDIUM_BATCH), none = slab(block, MEDIUM_BATCH), half = slab(block, MEDIUM_BATCH / 2);
+    CHECK(half < none && none < all, "%" PRId64 " %" PRId64 " %" PRId64 "\n", half, none, all);
+    CHECK(slab(arena_printf(a, "%s\n memory = %" PRId64 "B", mesh, all), MEDIUM_BATCH) == all, "an exact budget\n");
+    World *w = compile(arena_printf(a, "%s\n memory = %" PRId64 "B", mesh, all - 1), MEDIUM_BATCH, NULL);
+    CHECK(!w->u && strstr(w->said, "a rank needs") && strstr(w->said, "it fits with 'recompute auto'"), "%s\n",
+          w->said);
+    world_end(w);
+    w = compile(arena_printf(a, "%s\n memory = %" PRId64 "B", block, none - 1), MEDIUM_BATCH, NULL);
+    CHECK(!w->u && strstr(w->said, arena_printf(a, "with batch = %d it needs", MEDIUM_BATCH / 2)), "%s\n", w->said);
+    world_end(w);
+    // Below what half the batch needs with everything computed again: a quarter is proposed, never more.
+    w = compile(arena_printf(a, "%s\n memory = %" PRId64 "B", mesh, half - 1), MEDIUM_BATCH, NULL);
+    CHECK(!w->u && strstr(w->said, arena_printf(a, "with batch = %d", MEDIUM_BATCH / 4)), "%s\n", w->said);
+    world_end(w);
+    w = compile(arena_printf(a, "%s\n recompute auto memory = 1MB", mesh), MEDIUM_BATCH, NULL);
+    CHECK(!w->u && strstr(w->said, "split over more ranks"), "%s\n", w->said);
+    world_end(w);
+    arena_free(a);
+}
+
+int main(void) {
+    for (size_t i = 0; i < sizeof meshes / sizeof *meshes; i++) {
+        check_auto(meshes[i]);
+        check_budget(meshes[i]);
+    }
+    printf("%d failures\n", failures);
+    return failures ? 1 : 0;
+}
