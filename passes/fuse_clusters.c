@@ -106,6 +106,23 @@ static bool fits_loops(const Fuse *f, const Cluster *c, const Value *root) {
     return outer >= TASKS_LEAST || places(f, &root->type) < WIDE_LEAST;
 }
 
+static const Type *domain(const Value *root) {
+    return fuse_is_reduction(root) ? &root->def->args[0]->type : &root->type;
+}
+
+// An axis can be whole in one value of a block and split in another: they are not made in one loop.
+static bool same_parts(const Cluster *c, const Value *root) {
+    const Type *t = domain(root);
+    for (int i = 0; i < c->roots.n; i++) {
+        const Type *other = domain(c->roots.at[i]);
+        for (int d = 0; d < t->rank; d++) {
+            int at = type_find(other, t->dim[d].axis);
+            if (at >= 0 && other->dim[at].split != t->dim[d].split) return false;
+        }
+    }
+    return true;
+}
+
 static bool is_related(const Fuse *f, const Cluster *c, const Reads *r) {
     for (int i = 0; i < r->values.n; i++) {
         const Value *v = r->values.at[i];
@@ -118,7 +135,7 @@ static bool is_related(const Fuse *f, const Cluster *c, const Reads *r) {
 
 static bool can_join(const Fuse *f, const Graph *g, const Cluster *c, const Value *root, const Reads *r) {
     if (c->roots.n >= ROOTS_MOST || c->inputs.n + r->values.n > INPUTS_MOST) return false;
-    if (!fits_loops(f, c, root) || !is_related(f, c, r)) return false;
+    if (!fits_loops(f, c, root) || !same_parts(c, root) || !is_related(f, c, r)) return false;
     for (int i = 0; i < r->values.n; i++) {
         const Value *v = r->values.at[i];
         int at = vertex_of(f, v);
