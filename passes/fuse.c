@@ -13,8 +13,8 @@
 //
 // First the roots are chosen: the values that get memory (operands of dot, attend, collectives, repeats, outputs), and
 // reductions. All else is made again in each kernel that needs it, unless that costs more than keeping it. Roots over
-// the same axes, split alike, that read one another or the same values join one kernel. Views of what is in memory stay nodes where
-// only dot and attend read them: those follow any strides.
+// the same axes, split alike, that read one another or the same values join one kernel. Views of what is in memory stay
+// nodes where only dot and attend read them: those follow any strides.
 #include "passes/fuse.h"
 #include "passes/pass.h"
 
