@@ -148,6 +148,12 @@ static double kind_rms(const Snapshot *s, const char *name, size_t prefix) {
     return count > 0 ? sqrt(squares / count) : 0;
 }
 
+// How bad a difference is; one that is not a number is as bad as can be.
+static double ratio_of(double error, double allowed) {
+    if (error == 0) return 0;
+    return error > 0 && allowed > 0 ? error / allowed : INFINITY;
+}
+
 bool snapshot_differs(const Snapshot *a, int i, const Snapshot *b, double tolerance, Difference *out) {
     const Named *x = &a->at[i], *y = find(b, x->name);
     *out = (Difference){x->name, INFINITY, 0};
@@ -174,7 +180,7 @@ bool snapshot_differs(const Snapshot *a, int i, const Snapshot *b, double tolera
             allowed = 0x1p-22 * fabs(x->at[k]) + a->rate * (step < 2 ? step : 2);
         }
         if (!(error <= allowed)) differs = true;
-        double ratio = error == 0 ? 0 : allowed > 0 ? error / allowed : INFINITY;
+        double ratio = ratio_of(error, allowed);
         if (!(ratio <= worst)) {
             worst = ratio;
             out->error = error;
@@ -191,7 +197,7 @@ int snapshot_compare(const Snapshot *a, const Snapshot *b, double tolerance, Dif
     for (int i = 0; i < a->n; i++) {
         Difference d;
         wrong += snapshot_differs(a, i, b, tolerance, &d);
-        double ratio = d.error == 0 ? 0 : d.allowed > 0 ? d.error / d.allowed : INFINITY;
+        double ratio = ratio_of(d.error, d.allowed);
         if (!(ratio <= worst)) {
             worst = ratio;
             *out_worst = d;
