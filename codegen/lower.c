@@ -8,25 +8,6 @@
 // Pieces of a long loop.
 enum { CHUNK_LEAST = 1024, CHUNK_MOST = 16384 };
 
-bool lower_is_fusable(OpKind op) {
-    switch (op) {
-    case OP_const:
-    case OP_index:
-    case OP_random:
-    case OP_rename:
-    case OP_slice:
-    case OP_place:
-    case OP_concat:
-    case OP_expand:
-    case OP_mask:
-    case OP_part:
-    case OP_sum:
-    case OP_max:
-    case OP_take: return true;
-    default: return (op_info(op)->traits & TRAIT_MAP) != 0;
-    }
-}
-
 bool lower_fail(Lower *l, const Value *v, const char *what) {
     if (!l->failed) {
         const Node *n = l->node;

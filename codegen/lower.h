@@ -25,8 +25,6 @@ typedef struct Lowered {
     Vec(LowerScalar) scalars;
 } Lowered;
 
-// Can the op stand in a fused node?
-bool lower_is_fusable(OpKind op);
 // False after a diagnostic. Everything made lives in `arena`.
 bool lower_fused(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
                  Lowered *out_lowered);

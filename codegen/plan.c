@@ -392,7 +392,7 @@ static void plan_node(Planner *p, const Node *n) {
         return;
     }
     if (n->op != OP_fused) {
-        if (!lower_is_fusable(n->op)) {
+        if (!op_is_fusable(n->op)) {
             fail(p, n, "no code for this op");
             return;
         }

@@ -37,6 +37,7 @@ enum {                    // traits
     TRAIT_BODY = 32,      // owns a block
     TRAIT_ZERO = 64,      // f(0) = 0 for maps: zero padding stays zero
     TRAIT_COMMUTES = 128, // f(a, b) = f(b, a)
+    TRAIT_FUSES = 256,    // can stand in a fused node; every map can
 };
 
 typedef struct OpInfo {
@@ -51,6 +52,7 @@ typedef struct OpInfo {
 
 extern const OpInfo op_table[OP_COUNT];
 static inline const OpInfo *op_info(OpKind op) { return &op_table[op]; }
+static inline bool op_is_fusable(OpKind op) { return op_table[op].traits & (TRAIT_MAP | TRAIT_FUSES); }
 bool op_parse(const char *name, OpKind *out_op);
 
 // Result types of an op from its operands and attributes: dims, dtype and placement. Leaf ops take their declared type

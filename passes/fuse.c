@@ -18,25 +18,6 @@
 #include "passes/fuse.h"
 #include "passes/pass.h"
 
-static bool op_is_fusable(OpKind op) {
-    switch (op) {
-    case OP_const:
-    case OP_index:
-    case OP_random:
-    case OP_rename:
-    case OP_slice:
-    case OP_place:
-    case OP_concat:
-    case OP_expand:
-    case OP_mask:
-    case OP_part:
-    case OP_sum:
-    case OP_max:
-    case OP_take: return true;
-    default: return (op_info(op)->traits & TRAIT_MAP) != 0;
-    }
-}
-
 bool fuse_is_fusable(const Fuse *f, const Value *v) {
     return v->def && v->def->parent == f->block && op_is_fusable(v->def->op);
 }
