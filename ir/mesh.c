@@ -16,6 +16,8 @@ int64_t mesh_extent(const Mesh *m, MeshSet set) {
 
 int64_t mesh_ranks(const Mesh *m) { return mesh_extent(m, ~(MeshSet)0); }
 
+int64_t mesh_devices(const Mesh *m) { return mesh_extent(m, ~m->time); }
+
 // Distance between ranks that are neighbours along mesh axis i.
 static int64_t stride_of(const Mesh *m, int i) {
     int64_t s = 1;

@@ -5,6 +5,7 @@
 #include "ir/axis.h"
 #include "ir/dtype.h"
 #include "ir/mesh.h"
+#include "ir/schedule.h"
 
 typedef struct Split {
     const Axis *axis;
@@ -52,6 +53,16 @@ struct Strategy {
 
     int64_t microbatches; // parts a step's batch is done in, one after the other; 0 or 1: all at once
     Loc microbatches_loc;
+
+    // `split layer over pipe  schedule = 1f1b, microbatches = 8, chunks = 1, stages = 7, 8, 8, 7`
+    const Axis *pipe_axis; // the axis of repeat that is cut into stages, or NULL: no pipeline
+    int pipe;              // the mesh axis
+    ScheduleName schedule;
+    Str schedule_file; // PIPE_FILE: path as written
+    int chunks;        // pieces of the model a stage has: 1; interleaved: v; zbv: 2
+    int nstages;       // `stages`: layers of each chunk in the model's order, or 0: as even as can be
+    int64_t *stages;
+    Loc pipe_loc;
 
     Loc loc;
 };
