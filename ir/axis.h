@@ -12,6 +12,9 @@ typedef struct Axis {
     Str name;
     int64_t extent; // global: never divided by the mesh
     Loc loc;        // where it was declared
+    // The axis of a chunk's layers (ir/pipeline.h): places [first, first + extent) of the whole one, where `first` is the
+    // running chunk's. NULL: an axis of its own.
+    const struct Axis *whole;
 } Axis;
 
 // A short list of axes, by value. Order matters where it says so (storage order, contraction order); a set otherwise.

@@ -39,7 +39,7 @@ bool eval_copy(Eval *e, const Node *n, const Value *to, const Value *from) {
     return true;
 }
 
-double *eval_buffer(Eval *e, int64_t count) {
+double *eval_scratch(Eval *e, int64_t count) {
     if (count > e->buffer_count) {
         e->buffer = NEW_ARRAY(e->arena, double, count);
         e->buffer_count = count;

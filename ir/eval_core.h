@@ -49,7 +49,7 @@ int64_t eval_count(const Eval *e, const Value *v);      // its elements, padding
 EvalName *eval_name(const Eval *e, const char *name, bool output);
 bool eval_block(Eval *e, const Block *b);                                   // runs the nodes of a block in order
 bool eval_copy(Eval *e, const Node *n, const Value *to, const Value *from); // all ranks; error if sizes differ
-double *eval_buffer(Eval *e, int64_t count);                                // until the next call
+double *eval_scratch(Eval *e, int64_t count);                               // until the next call
 void eval_error(const Eval *e, const Node *n, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 // First global index of a dimension on a rank.

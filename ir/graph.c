@@ -35,7 +35,7 @@ Axis *unit_axis(const Unit *u, Str name) {
 
 Axis *unit_add_axis(Unit *u, Str name, int64_t extent, Loc loc) {
     Axis *a = NEW(u->arena, Axis);
-    *a = (Axis){name, extent, loc};
+    *a = (Axis){.name = name, .extent = extent, .loc = loc};
     vec_push(u->arena, &u->axes, a);
     return a;
 }

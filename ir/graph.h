@@ -97,6 +97,7 @@ struct Unit {
     Vec(Func *) funcs;
     const Strategy *strategy;    // NULL: one rank
     const Recipe *recipe;        // NULL: no training
+    struct Pipeline *pipeline;   // ir/pipeline.h; NULL: each function runs once, as a whole
     Storage *storage;            // set by the memory pass
     struct Recompute *recompute; // passes/recompute.h; NULL: the strategy says it all
     bool probe;                  // train also outputs what its contractions made (pass probe)

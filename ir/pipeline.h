@@ -6,8 +6,8 @@
 // The layers (the axis of the pipelined repeat) are cut into chunks 0 .. nchunks-1, in the model's order; a chunk lives
 // on one stage (a coordinate of the mesh axis in mesh.stages). Without a mesh axis of stages there is one chunk, of all
 // layers. Chunk 0 also has what comes before the layers, the last chunk what comes behind them. Chunks with the same
-// number of layers and the same place in the model (first, middle, last) are one `variant`: they share functions and the
-// layout of their memory.
+// number of layers and the same place in the model (first, middle, last) are one `variant`: they share functions and
+// the layout of their memory.
 //
 // A task is a Func of the unit. It sees memory through four sections, whose bases the step that runs it gives:
 //
@@ -16,16 +16,15 @@
 //   SECTION_SLOT    what one microbatch leaves in a chunk for later: one of chunk.slots alike pieces
 //   SECTION_WORK    activations of the running task, the same bytes for all tasks of a rank
 //
-// What one task leaves for another is an OP_buffer leaf, written by OP_assign: attr.s its name, attr.i its Section (RANK,
-// CHUNK or SLOT), attr.flag: zero when the function begins (a sum over microbatches, or over chunks). A buffer's type may
-// be pending: a gradient not yet reduced over `data`. A task's types have no mesh axis of stages: the axis of layers of a
-// chunk is an Axis of its own (chunk_axis of the variant), of the name of the whole one, whose places are
-// [chunk.first, chunk.first + layers) of it.
+// What one task leaves for another is an OP_buffer leaf, written by OP_assign: attr.s its name, attr.i its Section
+// (RANK, CHUNK or SLOT), attr.flag: zero when the function begins (a sum over microbatches, or over chunks). A buffer's
+// type may be pending: a gradient not yet reduced over `data`. A task's types have no mesh axis of stages: the layers
+// of a chunk are an Axis of its own ("layer.0" for variant 0, Axis.whole says of what).
 //
 //   chunk    0        1        2        3                   train, 1f1b, 2 stages, 2 microbatches:
-//   stage    0        1        0        1                   0: zero 0 . run f0 0 m0 slot 0 . send act m0 . run f0 0 m1 slot 1 ...
-//   layers   0-2      3-5      6-8      9-11                1: zero 1 . recv act m0 slot 0 . run f1 1 m0 slot 0 . run b1 1 m0 slot 0 ...
-//   variant  first    middle   middle   last
+//   stage    0        1        0        1                   0: zero 0 . run f0 0 m0 slot 0 . send act m0 . run f0 0 m1
+//   slot 1 ... layers   0-2      3-5      6-8      9-11                1: zero 1 . recv act m0 slot 0 . run f1 1 m0
+//   slot 0 . run b1 1 m0 slot 0 ... variant  first    middle   middle   last
 #pragma once
 #include "ir/graph.h"
 
@@ -52,7 +51,8 @@ typedef struct Channel {
 
 typedef enum StepKind {
     STEP_RUN,  // func; chunk (-1: the rank's own task), microbatch, slot
-    STEP_SEND, // channel, microbatch, slot of chunk `from`. Returns at once: the buffer is not to be written until STEP_WAIT
+    STEP_SEND, // channel, microbatch, slot of chunk `from`. Returns at once: the buffer is not to be written until
+               // STEP_WAIT
     STEP_RECV, // channel, microbatch, slot of chunk `to`. Waits until the value is there
     STEP_COPY, // channel, microbatch, slot of `from`, to_slot of `to`: both chunks are on this stage
     STEP_WAIT, // channel, microbatch: until that send has been received
@@ -81,7 +81,7 @@ typedef struct Pipeline {
     Variant *variants;
     Channel *channels;
     StepList *lists;
-    int *variant_of; // by func: the variant it is for, or -1: the rank's own (its leaves are in SECTION_RANK)
+    int *variant_of;           // by func: the variant it is for, or -1: the rank's own (its leaves are in SECTION_RANK)
     struct Schedule *schedule; // what train's list was made from; NULL without stages
 } Pipeline;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// schedule: in which order each stage of a pipeline does its work. The model's layers are cut into chunks 0 .. chunks-1;
-// chunk c lives on stage place[c] (a coordinate of the pipe axis). Microbatch m goes through chunk 0, 1, ... forward,
-// and back. A schedule is data: one list of items a stage, made by a generator (passes/schedule_*.c) or read from a
-// file, and checked by schedule_check before anything trusts it.
+// schedule: in which order each stage of a pipeline does its work. The model's layers are cut into chunks 0 ..
+// chunks-1; chunk c lives on stage place[c] (a coordinate of the pipe axis). Microbatch m goes through chunk 0, 1, ...
+// forward, and back. A schedule is data: one list of items a stage, made by a generator (passes/schedule_*.c) or read
+// from a file, and checked by schedule_check before anything trusts it.
 //
 //   schedule 1f1b stages 2 chunks 2 microbatches 3          F: forward, B: backward, I and W: its two halves
 //   place 0 1                                               stage of each chunk
@@ -26,9 +26,9 @@ typedef enum ScheduleName {
 
 typedef enum WorkKind {
     WORK_FORWARD,
-    WORK_BACKWARD,     // both halves
-    WORK_INPUT_GRAD,   // the gradient of what the chunk was given
-    WORK_WEIGHT_GRAD   // the gradients of its parameters; after WORK_INPUT_GRAD of the same microbatch
+    WORK_BACKWARD,   // both halves
+    WORK_INPUT_GRAD, // the gradient of what the chunk was given
+    WORK_WEIGHT_GRAD // the gradients of its parameters; after WORK_INPUT_GRAD of the same microbatch
 } WorkKind;
 
 typedef struct WorkItem {
@@ -41,11 +41,11 @@ typedef struct Schedule {
     ScheduleName name;
     int stages, chunks; // chunks is a multiple of stages
     int64_t microbatches;
-    bool halves;        // backward comes as INPUT_GRAD and WEIGHT_GRAD
-    int *place;         // by chunk: its stage
-    int64_t *count;     // by stage: number of items
-    WorkItem **items;   // by stage, in order
+    bool halves;      // backward comes as INPUT_GRAD and WEIGHT_GRAD
+    int *place;       // by chunk: its stage
+    int64_t *count;   // by stage: number of items
+    WorkItem **items; // by stage, in order
 } Schedule;
 
-const char *schedule_name(ScheduleName name);               // "1f1b", "gpipe", "interleaved", "zbh1", "zbv", "file"
+const char *schedule_name(ScheduleName name);                 // "1f1b", "gpipe", "interleaved", "zbh1", "zbv", "file"
 bool schedule_find(const char *text, ScheduleName *out_name); // never PIPE_FILE

@@ -34,7 +34,7 @@ static bool rows_make(Eval *e, const Node *n, Rows *rows) {
     }
     rows->query_at = n->attr.flag ? walk_position(&rows->w, n->attr.to.at[0]) : -1;
     rows->query_dim = n->attr.flag ? type_find(&rows->value[Q]->type, n->attr.to.at[0]) : -1;
-    rows->score = eval_buffer(e, key->extent);
+    rows->score = eval_scratch(e, key->extent);
     for (int i = 0; i < TENSORS; i++)
         if (rows->value[i] && i < DY) rows->number[i] = walk_tensor(&rows->w, &rows->value[i]->type);
     rows->number[DY] = rows->number[DQ] = rows->number[Y]; // all like q

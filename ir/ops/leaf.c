@@ -14,6 +14,7 @@ static bool infer_leaf(Infer *in) {
 
 bool infer_param(Infer *in) { return infer_leaf(in); }
 bool infer_state(Infer *in) { return infer_leaf(in); }
+bool infer_buffer(Infer *in) { return infer_leaf(in); }
 bool infer_input(Infer *in) { return infer_leaf(in); }
 bool infer_const(Infer *in) { return infer_leaf(in); }
 
@@ -50,6 +51,7 @@ bool infer_expand(Infer *in) {
 
 double flops_param(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
 double flops_state(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
+double flops_buffer(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
 double flops_input(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
 double flops_const(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
 double flops_index(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }

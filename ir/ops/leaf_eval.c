@@ -25,6 +25,12 @@ bool eval_param(Eval *e, const Node *n) { // `init` names parameters before they
     return eval_leaf(e, n, strcmp(e->now->func->name, "init") != 0);
 }
 
+// Tasks are for the compiler: the interpreter runs functions before they are cut.
+bool eval_buffer(Eval *e, const Node *n) {
+    eval_error(e, n, "buffer '%s' belongs to a task of a pipeline, which the interpreter does not run", n->attr.s);
+    return false;
+}
+
 bool eval_const(Eval *e, const Node *n) {
     for (int64_t r = 0; r < e->ranks; r++)
         for (int64_t i = 0, count = eval_count(e, n->results[0]); i < count; i++)

@@ -60,8 +60,8 @@ bool infer_output(Infer *in) { return in->nout = 0, true; }
 bool infer_assign(Infer *in) {
     const Node *leaf = in->args[0]->def;
     in->nout = 0;
-    if (!leaf || (leaf->op != OP_param && leaf->op != OP_state))
-        return infer_fail(in, "assign writes a parameter or a state");
+    if (!leaf || (leaf->op != OP_param && leaf->op != OP_state && leaf->op != OP_buffer))
+        return infer_fail(in, "assign writes a parameter, a state or a buffer");
     if (!type_equal(IN_TYPE(in, 0), IN_TYPE(in, 1)))
         return infer_fail(in, "assign: the value is %s, the parameter %s", infer_type(in, 1), infer_type(in, 0));
     return true;
