@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ir/graph.h"
+#include "ir/op.h"
 #include <string.h>
 
 Unit *unit_new(Arena *arena, Arena *scratch, StrTable *strs, Diag *diag, Str name) {
@@ -194,7 +195,7 @@ Value *repeat_stack(Node *repeat, Value *inner) {
     Value *out = value_new(f, repeat, NULL, repeat->nresults);
     out->type = inner->type;
     out->type.rank++;
-    out->type.dim[0] = (Dim){repeat->attr.axes.at[0], 0};
+    out->type.dim[0] = (Dim){repeat->attr.axes.at[0], repeat_split(f->unit, repeat->attr.axes.at[0])};
     for (int d = 0; d < inner->type.rank; d++) out->type.dim[d + 1] = inner->type.dim[d];
     out->name = inner->name;
     repeat->results = grown(a, repeat->results, repeat->nresults++, out);

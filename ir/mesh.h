@@ -10,6 +10,8 @@
 
 enum { MESH_MAX = 8 };
 
+#define MESH_TIME "microbatch" // name of the axis of microbatches
+
 typedef uint32_t MeshSet; // bit i stands for mesh axis i; in a set, order is mesh order
 
 typedef struct Mesh {

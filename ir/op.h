@@ -60,6 +60,10 @@ bool op_parse(const char *name, OpKind *out_op);
 bool op_infer(Unit *u, OpKind op, Value *const *args, int nargs, const Attr *attr, const Block *body,
               const Type *declared, Loc loc, Type *out_types, int *out_count);
 
+// How the stacked operands and results of a repeat along `axis` are split along it: over the mesh axis of stages when
+// the strategy makes a pipeline of it, else not.
+MeshSet repeat_split(const Unit *u, const Axis *axis);
+
 // Work of one node on one rank: floating-point operations, and bytes read and written if nothing were fused.
 typedef struct Work {
     double flops, bytes;

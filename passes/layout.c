@@ -1,10 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passes/layout.h"
+#include <string.h>
+
+bool layout_mesh(Unit *u) {
+    const Strategy *s = u->strategy;
+    u->mesh = s->mesh;
+    u->mesh.time = u->mesh.stages = 0;
+    if (s->pipe_axis) u->mesh.stages = (MeshSet)1 << s->pipe;
+    if (s->microbatches <= 1) return true;
+    if (u->mesh.n == MESH_MAX) {
+        diag_error(u->diag, s->microbatches_loc, "with microbatches a mesh has at most %d axes", MESH_MAX - 1);
+        return false;
+    }
+    u->mesh.time = (MeshSet)1 << u->mesh.n;
+    u->mesh.axis[u->mesh.n].name = str_intern(u->strs, MESH_TIME);
+    u->mesh.axis[u->mesh.n++].extent = s->microbatches;
+    return true;
+}
 
 MeshSet layout_split(const Unit *u, const Axis *axis) {
-    MeshSet split = 0;
+    MeshSet split = strcmp(axis->name, "batch") ? 0 : u->mesh.time;
     for (int i = 0; u->strategy && i < u->strategy->nsplits; i++)
-        if (u->strategy->splits[i].axis == axis && !u->strategy->splits[i].between) split |= u->strategy->splits[i].over;
+        if (u->strategy->splits[i].axis == axis && !u->strategy->splits[i].between)
+            split |= u->strategy->splits[i].over;
     for (int i = 0; i < u->mesh.n; i++)
         if (u->mesh.axis[i].extent == 1) split &= ~((MeshSet)1 << i);
     return split;

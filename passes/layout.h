@@ -5,6 +5,9 @@
 #include "ir/op.h"
 #include "ir/strategy.h"
 
+// The strategy's mesh becomes the unit's: with an axis more, the last, when a step is done in microbatches, which split
+// `batch`; with the axis of stages marked. False after a diagnostic.
+bool layout_mesh(Unit *u);
 // The layout by name: which mesh axes split `axis` in every value that has it (mesh axes of extent 1 split nothing).
 MeshSet layout_split(const Unit *u, const Axis *axis);
 

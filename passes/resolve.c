@@ -156,7 +156,8 @@ bool pass_resolve(Unit *u) {
     if (!u->mesh.n) return true;
     for (int i = 0; i < u->funcs.n; i++) {
         Resolve r = {u, u->funcs.at[i], pending_analyse(u, u->funcs.at[i])};
-        if (!r.p || !resolve_block(&r, r.f->top) || !resolve_padding(u, r.f)) return false;
+        if (!r.p || !resolve_block(&r, r.f->top) || !resolve_check(u, r.f) || !resolve_padding(u, r.f))
+            return false;
     }
     return true;
 }

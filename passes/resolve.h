@@ -33,5 +33,8 @@ bool pending_is_root(const Pending *p, const Node *n);
 bool pending_tree(const Pending *p, const Node *root, AddTree *out_tree); // false: too large or no leaf has all axes
 bool pending_inner(const Pending *p, const Value *v);
 
+// With microbatches and stages: what needs the whole batch or all layers at once is refused where it stands.
+bool resolve_check(Unit *u, Func *f);
+
 // Masks padding where an axis is reduced, contracted or stored. Types are final but for the masks it adds.
 bool resolve_padding(Unit *u, Func *f);

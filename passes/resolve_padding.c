@@ -295,7 +295,7 @@ static void pad_repeat(Padding *p, Node *n) {
     if (insert) pad_block(p, n->body);
     for (int k = 0; k < n->nresults; k++) {
         Pad pad = k < carries ? carry[k] : *pad_of(p, block_yield(n->body)->args[k]);
-        if (k >= carries) pad.zero <<= 1;
+        if (k >= carries) pad.zero = pad.zero << 1 | 1; // stages: no iteration writes the padding
         set_pad(p, n->results[k], pad);
     }
 }

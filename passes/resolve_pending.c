@@ -209,6 +209,13 @@ static bool is_summed(const Pending *p, const Value *table, const Value *rows) {
     return user && user->op == OP_sum && user->parent == rows->def->parent && !grows(p, table, user->results[0]);
 }
 
+// A sum over microbatches behind the layers is finished before it is scattered, once a step. With sharded gradients it
+// is scattered in every microbatch: nothing but parts is kept.
+static MeshSet summed_first(const Pending *p, const Node *part) {
+    bool scattered = part->parent->owner || (p->u->strategy && p->u->strategy->shard >= SHARD_GRADIENTS);
+    return scattered ? 0 : p->u->mesh.time;
+}
+
 // Over which mesh axes may operand `arg` of n stay pending?
 static MeshSet accepted(const Pending *p, const Node *n, int arg) {
     const Value *x = n->args[arg], *y = n->nresults ? n->results[0] : NULL;
@@ -229,7 +236,7 @@ static MeshSet accepted(const Pending *p, const Node *n, int arg) {
     case OP_slice:
     case OP_sum:
     case OP_cumsum: return p->everything;
-    case OP_part: return p->everything & ~n->attr.mesh;
+    case OP_part: return p->everything & ~n->attr.mesh & ~summed_first(p, n);
     case OP_take: return arg == 0 && is_summed(p, x, y) ? p->everything & ~type_split(&y->type) : 0;
     default: return 0;
     }

@@ -168,7 +168,8 @@ static void need_operands(Shard *s, Node *n) {
             for (int a = 0; a < 2; a++) need_whole(s, n, i, axes->at[a]);
         break;
     case OP_repeat:
-        for (int i = repeat_carries(n); i < repeat_carries(n) + repeat_stacked(n); i++)
+        for (int i = repeat_carries(n); i < repeat_carries(n) + repeat_stacked(n) && !repeat_split(s->u, axes->at[0]);
+             i++)
             need_whole(s, n, i, axes->at[0]);
         break;
     default: break;
@@ -248,7 +249,7 @@ static void find_between(Shard *s) {
 
 bool pass_shard(Unit *u) {
     if (!u->strategy) return true;
-    u->mesh = u->strategy->mesh;
+    if (!layout_mesh(u)) return false;
     for (int i = 0; i < u->funcs.n; i++) {
         Shard s = {.u = u, .func = u->funcs.at[i], .ok = true};
         find_between(&s);

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // repeat, fused, yield, output, assign.
 #include "ir/ops/infer.h"
+#include "ir/strategy.h"
+
+MeshSet repeat_split(const Unit *u, const Axis *axis) {
+    return u->strategy && u->strategy->pipe_axis == axis && mesh_extent(&u->mesh, u->mesh.stages) > 1 ? u->mesh.stages
+                                                                                                      : 0;
+}
 
 bool infer_repeat(Infer *in) {
     const Block *b = in->body;
@@ -9,6 +15,7 @@ bool infer_repeat(Infer *in) {
         return infer_fail(in, "repeat needs an axis and a body that yields");
     const Axis *axis = in->attr->axes.at[0];
     const Node *y = block_yield(b);
+    MeshSet split = repeat_split(in->u, axis);
     if (carries < 0 || stacked < 0 || carries + stacked > in->nargs || b->nparams != in->nargs + 1 ||
         y->nargs < carries)
         return infer_fail(in, "repeat: %d operands and %d body parameters do not fit %lld carries and %lld stacked",
@@ -17,13 +24,15 @@ bool infer_repeat(Infer *in) {
         const Type *outer = IN_TYPE(in, i), *inner = &b->params[i + 1]->type;
         Type want = *outer;
         if (i >= carries && i < carries + stacked) {
-            if (!outer->rank || outer->dim[0].axis != axis || outer->dim[0].split)
-                return infer_fail(in, "'%s' must be the first, whole axis of what repeat slices: %s", axis->name,
-                                  infer_type(in, i));
+            if (!outer->rank || outer->dim[0].axis != axis || outer->dim[0].split != split)
+                return infer_fail(in, "'%s' must be the first, %s axis of what repeat slices: %s", axis->name,
+                                  split ? "split" : "whole", infer_type(in, i));
             want.rank--;
             for (int d = 0; d < want.rank; d++) want.dim[d] = outer->dim[d + 1];
             want.dim[want.rank] = (Dim){0};
         }
+        if ((want.sum | want.max | type_split(&want)) & split)
+            return infer_fail(in, "what repeat uses is split or pending over its stages: %s", infer_type(in, i));
         if (!type_equal(&want, inner)) return infer_fail(in, "repeat: operand %d does not fit its body parameter", i);
         if (i < carries && !type_equal(outer, &y->args[i]->type))
             return infer_fail(in, "a value carried by repeat changes its type: it begins as %s", infer_type(in, i));
@@ -34,10 +43,10 @@ bool infer_repeat(Infer *in) {
         Type *out = &in->out[i];
         *out = *t;
         if (i < carries) continue;
-        if (t->rank == RANK_MAX || type_find(t, axis) >= 0)
+        if (t->rank == RANK_MAX || type_find(t, axis) >= 0 || (t->sum | t->max | type_split(t)) & split)
             return infer_fail(in, "repeat cannot stack this value along '%s'", axis->name);
         out->rank++;
-        out->dim[0] = (Dim){axis, 0};
+        out->dim[0] = (Dim){axis, split};
         for (int d = 0; d < t->rank; d++) out->dim[d + 1] = t->dim[d];
     }
     return true;

@@ -3,20 +3,29 @@
 #include "ir/eval_core.h"
 
 // Copies one iteration's slice between a body's value and the stacked array, whose first dimension is the repeat's
-// axis.
+// axis. Where stages split it, all ranks load the slice of the rank that has this iteration, and that rank stores.
 static bool copy_slice(Eval *e, const Node *n, const Value *stacked, const Value *slice, int64_t iteration,
                        bool store) {
-    int64_t count = eval_count(e, slice);
-    if (count * n->attr.axes.at[0]->extent != eval_count(e, stacked)) {
+    const Dim *along = &stacked->type.dim[0];
+    int64_t count = eval_count(e, slice), places = dim_local(along, e->mesh), owner = iteration / places;
+    if (count * places != eval_count(e, stacked)) {
         eval_error(e, n, "a slice does not fit the stacked value's shard");
         return false;
     }
     for (int64_t r = 0; r < e->ranks; r++) {
-        double *all = eval_at(e, stacked, r) + iteration * count, *one = eval_at(e, slice, r);
-        if (store) memcpy(all, one, sizeof *all * (size_t)count);
-        else memcpy(one, all, sizeof *one * (size_t)count);
+        int64_t at = mesh_member(e->mesh, along->split, r, owner);
+        double *all = eval_at(e, stacked, at) + iteration % places * count, *one = eval_at(e, slice, r);
+        if (!store) memcpy(one, all, sizeof *one * (size_t)count);
+        else if (at == r) memcpy(all, one, sizeof *all * (size_t)count);
     }
     return true;
+}
+
+static bool eval_stacked(const Eval *e, const Node *n, const Value *v) {
+    const Axis *axis = n->attr.axes.at[0];
+    if (v->type.dim[0].split == repeat_split(e->unit, axis)) return true;
+    eval_error(e, n, "axis '%s' is not split as the repeat is", axis->name);
+    return false;
 }
 
 bool eval_repeat(Eval *e, const Node *n) {
@@ -25,9 +34,9 @@ bool eval_repeat(Eval *e, const Node *n) {
     const Axis *axis = n->attr.axes.at[0];
     int carries = repeat_carries(n), stacked = repeat_stacked(n), outputs = n->nresults - carries;
     for (int i = 0; i < stacked; i++)
-        if (!eval_whole(e, n, n->args[carries + i], axis)) return false;
+        if (!eval_stacked(e, n, n->args[carries + i])) return false;
     for (int i = 0; i < outputs; i++)
-        if (!eval_whole(e, n, n->results[carries + i], axis)) return false;
+        if (!eval_stacked(e, n, n->results[carries + i])) return false;
     for (int i = carries + stacked; i < n->nargs; i++)
         if (!eval_copy(e, n, body->params[1 + i], n->args[i])) return false;
     for (int i = 0; i < carries; i++) // the results hold the carries so far

@@ -66,9 +66,9 @@ static const char *world_said(World *w) {
 }
 
 typedef struct Layout {
-    const char *mesh;   // "data=2 tensor=4"
-    const char *splits; // "batch:data head:tensor seq:~tensor zero3:data", ~: between blocks; the last for `shard
-                        // parameters over data`
+    const char *mesh;   // "data=2 tensor=4 microbatch=3": the last is none of the mesh, but the number of microbatches
+    const char *splits; // "batch:data head:tensor seq:~tensor zero3:data layer:|pipe", ~: between blocks; zero3 for
+                        // `shard parameters over data`; |: in stages
 } Layout;
 
 static void set_strategy(World *w, const Layout *l) {
@@ -79,14 +79,22 @@ static void set_strategy(World *w, const Layout *l) {
     int used;
     long extent;
     for (const char *p = l->mesh; sscanf(p, " %63[^=]=%ld%n", name, &extent, &used) == 2; p += used) {
+        if (!strcmp(name, "microbatch")) {
+            s->microbatches = extent;
+            continue;
+        }
         s->mesh.axis[s->mesh.n].name = str_intern(w->strs, name);
         s->mesh.axis[s->mesh.n++].extent = extent;
     }
     char over[64];
     for (const char *p = l->splits; sscanf(p, " %63[^:]:%63s%n", name, over, &used) == 2; p += used) {
         const Axis *axis = unit_axis(w->u, str_intern(w->strs, name));
-        bool between = *over == '~';
-        int m = mesh_find(&s->mesh, str_intern(w->strs, over + between));
+        bool between = *over == '~', stages = *over == '|';
+        int m = mesh_find(&s->mesh, str_intern(w->strs, over + (between || stages)));
+        if (stages && m >= 0) {
+            s->pipe_axis = axis;
+            s->pipe = m;
+        }
         if (!strncmp(name, "zero", 4) && m >= 0) {
             s->shard = (ShardLevel)atoi(name + 4);
             s->shard_over |= 1u << m;
@@ -95,6 +103,8 @@ static void set_strategy(World *w, const Layout *l) {
             if (s->splits[i].axis == axis || (s->splits[i].between && s->splits[i].over >> m & 1)) m = -1;
         for (int i = 0; i < s->nsplits; i++)
             if (s->splits[i].axis == axis && s->splits[i].between) m = -1;
+        if (axis == s->pipe_axis && !stages) m = -1;
+        if (between && s->microbatches > 1 && !strcmp(name, "batch")) m = -1;
         if (axis && m >= 0) s->splits[s->nsplits++] = (Split){.axis = axis, .over = 1u << m, .between = between};
     }
     w->u->strategy = s;
@@ -189,7 +199,8 @@ static bool check_layout(const char *path, const char *text, size_t size, const 
     if (!a) fail(what, "one rank does not run: %s", world_said(&one));
     if (!RUN(&many, sharded)) {
         legal = false;
-        if (must || diag_had_internal(many.diag) || !strstr(world_said(&many), "are both split over"))
+        if (must || diag_had_internal(many.diag) ||
+            (!strstr(world_said(&many), "are both split over") && !strstr(world_said(&many), "needs the whole batch")))
             fail(what, "%s", world_said(&many));
     } else if (!(b = evaluate(&many, "train"))) {
         fail(what, "%s", world_said(&many));
@@ -227,7 +238,10 @@ static int check_random(const char *path, const char *text, size_t size, int cou
     for (int i = 0; i < count && failures < 3; i++) {
         const char *mesh = meshes[choose(10)];
         int n = (int)(strlen(mesh) + 1) / 4;
-        char splits[300] = "";
+        char splits[300] = "", all[100];
+        bool stages = !choose(3);
+        snprintf(all, sizeof all, "%s%s", mesh, !stages ? "" : choose(2) ? " pipe=2" : " pipe=3");
+        if (stages) strcpy(splits, "layer:|pipe ");
         for (int k = 1 + choose(4); k > 0; k--) {
             const char *axis = w.u->axes.at[choose(w.u->axes.n)]->name;
             snprintf(splits + strlen(splits), sizeof splits - strlen(splits), "%s:%s%c ", axis, choose(3) ? "" : "~",
@@ -237,7 +251,10 @@ static int check_random(const char *path, const char *text, size_t size, int cou
         for (int m = 0; m < n && level <= 3; m++)
             if (choose(2))
                 snprintf(splits + strlen(splits), sizeof splits - strlen(splits), "zero%d:%c ", level, "abc"[m]);
-        legal += check_layout(path, text, size, &(Layout){mesh, splits}, false);
+        if (!choose(3))
+            snprintf(all + strlen(all), sizeof all - strlen(all), " microbatch=%d",
+                     2 + choose(strlen(mesh) > 7 ? 1 : 3));
+        legal += check_layout(path, text, size, &(Layout){all, splits}, false);
     }
     world_free(&w);
     return legal;
@@ -324,6 +341,19 @@ int main(int argc, char **argv) {
     static const char *const paths[] = {"tests/ir/layout/gpt.tgi", "tests/ir/layout/gqa.tgi",
                                         "tests/ir/layout/moe.tgi"};
     static const Layout layouts[] = {
+        {"microbatch=5", ""},
+        {"microbatch=2", ""},
+        {"data=2 microbatch=2", "batch:data"},
+        {"data=2 microbatch=2", "batch:data zero1:data"},
+        {"data=2 microbatch=3", "batch:data zero2:data"},
+        {"data=2 microbatch=2", "batch:data zero3:data"},
+        {"data=2 tensor=2 microbatch=2", "batch:data head:tensor hidden:tensor vocab:tensor seq:~tensor zero3:data"},
+        {"pipe=2", "layer:|pipe"},
+        {"pipe=3", "layer:|pipe"},
+        {"pipe=2 tensor=2 microbatch=3", "layer:|pipe head:tensor hidden:tensor vocab:tensor"},
+        {"data=2 pipe=2 tensor=2 microbatch=2",
+         "batch:data layer:|pipe head:tensor hidden:tensor vocab:tensor seq:~tensor zero1:data"},
+        {"data=2 pipe=2 microbatch=2", "batch:data layer:|pipe zero3:data"},
         {"data=2", "batch:data zero1:data"},
         {"data=5", "batch:data zero2:data"}, // nothing is even
         {"data=4", "batch:data zero3:data"},
@@ -393,7 +423,7 @@ int main(int argc, char **argv) {
             continue;
         }
         for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
-            check_layout(paths[p], text, size, &layouts[i], i < 21);
+            check_layout(paths[p], text, size, &layouts[i], i < 33);
         printf("%s: %d of %d random layouts are legal\n", paths[p], check_random(paths[p], text, size, random), random);
         for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
             if (counts[i].model == p) check_count(paths[p], text, size, &counts[i].layout, counts[i].count);
