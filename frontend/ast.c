@@ -231,7 +231,9 @@ static void print_stmts(const Stmts *body, int indent, FILE *out) {
 static void print_options(const Options *options, FILE *out) {
     for (int i = 0; i < options->n; i++) {
         const Option *o = &options->at[i];
-        fprintf(out, o->bare ? "%s%s %s" : "%s%s = %s", i ? ", " : "", o->key.str, o->value.str);
+        const char *quote = o->quoted ? "\"" : "";
+        fprintf(out, "%s%s%s%s%s%s", i ? ", " : "", o->key.str, o->bare ? " " : " = ", quote, o->value.str, quote);
+        for (int k = 0; k < o->more.n; k++) fprintf(out, ", %s", o->more.at[k].str);
     }
 }
 

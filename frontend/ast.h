@@ -140,9 +140,10 @@ typedef struct ModelDecl {
     Stmts body;
 } ModelDecl;
 
-typedef struct Option { // key = word, or `key word` (word_only) as in `between blocks`
+typedef struct Option { // key = word, key = "string", key = 7, 8, 8, 7; or `key word` (bare) as in `between blocks`
     Name key, value;
-    bool bare;
+    Names more; // values behind the first
+    bool bare, quoted;
 } Option;
 typedef Vec(Option) Options;
 

@@ -90,24 +90,16 @@ static void check_options(Reader *r, const Options *options, const char *const *
 }
 
 static void read_split(Reader *r, const Line *l) {
-    static const char *const known[] = {"schedule", "microbatches", "stages", "between", NULL};
+    static const char *const known[] = {"schedule", "microbatches", "stages", "chunks", "between", NULL};
     MeshSet over = read_over(r, l);
     bool between = false;
     check_options(r, &l->options, known, "split");
     for (int i = 0; i < l->options.n; i++) {
         const Option *o = &l->options.at[i];
-        int64_t n;
+        if (strategy_pipe_option(r->f, r->s, l, o, over)) continue;
         if (!strcmp(o->key.str, "between") && strcmp(o->value.str, "blocks"))
             diag_error(r->f->diag, o->value.loc, "write: between blocks");
-        else if (!strcmp(o->key.str, "schedule") && strcmp(o->value.str, "1f1b") && strcmp(o->value.str, "gpipe"))
-            diag_error(r->f->diag, o->value.loc, "unknown schedule '%s': gpipe or 1f1b", o->value.str);
-        else if ((!strcmp(o->key.str, "microbatches") || !strcmp(o->key.str, "stages")) &&
-                 (!word_integer(o->value.str, &n) || n < 1))
-            diag_error(r->f->diag, o->value.loc, "'%s' is a positive whole number", o->key.str);
         else if (!strcmp(o->key.str, "between")) between = true;
-        else if (!strcmp(o->key.str, "schedule") || !strcmp(o->key.str, "microbatches") ||
-                 !strcmp(o->key.str, "stages"))
-            later(r, o->key.loc, arena_printf(r->f->arena, "'%s'", o->key.str));
     }
     for (int i = 0; i < l->names.n; i++) {
         const Name name = l->names.at[i];
@@ -164,14 +156,25 @@ static void read_shard(Reader *r, const Line *l) {
     r->s->shard_loc = l->head.loc;
 }
 
+// A list and a quoted word stand only where they mean something.
+static void check_values(Reader *r, const Line *l) {
+    for (int i = 0; i < l->options.n; i++) {
+        const Option *o = &l->options.at[i];
+        if (o->more.n && strcmp(o->key.str, "stages"))
+            diag_error(r->f->diag, o->more.at[0].loc, "'%s' has one value", o->key.str);
+        if (o->quoted && strcmp(o->key.str, "schedule"))
+            diag_error(r->f->diag, o->value.loc, "'%s' is not a string", o->key.str);
+    }
+}
+
 static void read_line(Reader *r, const Line *l) {
-    static const char *const heads[] = {"mesh",   "split",    "shard",        "recompute", "precision",
-                                        "memory", "schedule", "microbatches", "stages"};
+    static const char *const heads[] = {"mesh", "split", "shard", "recompute", "precision", "memory", "microbatches"};
     static const char *const shards[] = {"optimizer", "gradients", "parameters", NULL};
     static const char *const types[] = {"f32", "bf16", "f16", NULL};
     static const char *const precisions[] = {"master", "reduce", NULL};
     static const char *const none[] = {NULL};
     const char *head = l->head.str;
+    check_values(r, l);
     if (!strcmp(head, "mesh")) {
         read_mesh(r, l);
     } else if (!strcmp(head, "split")) {
@@ -189,16 +192,15 @@ static void read_line(Reader *r, const Line *l) {
         strategy_recompute(r->f, r->s, l);
     } else if (!strcmp(head, "memory")) {
         strategy_memory(r->f, r->s, l);
+    } else if (!strcmp(head, "microbatches")) {
+        strategy_microbatches(r->f, r->s, l);
     } else {
         Near near = near_to(head);
-        for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
-            if (!strcmp(head, heads[i])) {
-                later(r, l->head.loc, arena_printf(r->f->arena, "'%s'", head));
-                return;
-            }
-            near_try(&near, heads[i]);
-        }
-        diag_error(r->f->diag, l->head.loc, "a strategy has no line '%s'%s", head, near_text(&near, r->f->arena));
+        for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) near_try(&near, heads[i]);
+        if (!strcmp(head, "schedule") || !strcmp(head, "stages") || !strcmp(head, "chunks"))
+            diag_error(r->f->diag, l->head.loc,
+                       "'%s' stands in the line of the axis it is for: split layer over pipe %s = ...", head, head);
+        else diag_error(r->f->diag, l->head.loc, "a strategy has no line '%s'%s", head, near_text(&near, r->f->arena));
     }
 }
 
@@ -286,16 +288,6 @@ static void look_value(Look *l, const Value *v, Loc made) {
 static void look_block(Look *l, const Block *b) {
     for (const Node *n = b->first; n; n = n->next) {
         for (int i = 0; i < n->nresults; i++) look_value(l, n->results[i], n->loc);
-        if (n->op == OP_repeat) {
-            const Split *s = split_of(l->s, n->attr.axes.at[0]);
-            bool said = !s;
-            for (int k = 0; k < l->said.n; k++) said |= l->said.at[k].a == s && !l->said.at[k].b;
-            if (!said) {
-                vec_push(l->f->arena, &l->said, ((Twice){s, NULL}));
-                diag_error(l->f->diag, s->loc, "not yet supported: splitting '%s', an axis of repeat", s->axis->name);
-                diag_note(l->f->diag, n->loc, "it is repeated here");
-            }
-        }
         if (n->body) look_block(l, n->body);
     }
 }
@@ -304,5 +296,6 @@ void check_splits(Front *f) {
     for (int i = 0; i < f->strategies.n; i++) {
         Look l = {.f = f, .s = f->strategies.at[i]};
         for (int j = 0; j < f->unit->funcs.n; j++) look_block(&l, f->unit->funcs.at[j]->top);
+        strategy_check_pipe(f, f->strategies.at[i]);
     }
 }

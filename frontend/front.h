@@ -41,6 +41,11 @@ void check_strategies(Front *f);
 void strategy_recompute(Front *f, Strategy *s, const Line *l);
 void strategy_memory(Front *f, Strategy *s, const Line *l);
 void strategy_check_recompute(Front *f, const Strategy *s);
+// Stages and microbatches: options of a split line (true: it was one of them), the line `microbatches = N`, and, over
+// the built graphs, what they ask of the model.
+bool strategy_pipe_option(Front *f, Strategy *s, const Line *l, const Option *o, MeshSet over);
+void strategy_microbatches(Front *f, Strategy *s, const Line *l);
+void strategy_check_pipe(Front *f, Strategy *s);
 void check_splits(Front *f); // after building: no mesh axis twice on a tensor
 void build_functions(Front *f);
 

@@ -201,12 +201,14 @@ line: option { $$ = NEW(A, Line); $$->head = $1->key; PUSH(&$$->options, *$1); }
     | name T_BLOCK trailer { $$ = NEW(A, Line); $$->head = $1; $$->options = *$3;
                              PUSH(&$$->names, ((Name){str_intern(p->strs, "block"), @2})); }
     | name names T_OVER names trailer { $$ = NEW(A, Line); *$$ = (Line){$1, *$2, *$4, *$5}; };
-option: name '=' word { $$ = NEW(A, Option); *$$ = (Option){$1, $3, false}; };
+option: name '=' word { $$ = NEW(A, Option); *$$ = (Option){.key = $1, .value = $3}; }
+    | name '=' string { $$ = NEW(A, Option); *$$ = (Option){.key = $1, .value = $3, .quoted = true}; };
 options: option { $$ = NEW(A, Options); PUSH($$, *$1); } | options ',' option { $$ = $1; PUSH($$, *$3); };
 trailer: %empty { $$ = NEW(A, Options); } | items;
 items: item { $$ = NEW(A, Options); PUSH($$, *$1); }
-    | items item { $$ = $1; PUSH($$, *$2); } | items ',' item { $$ = $1; PUSH($$, *$3); };
-item: option | name name { $$ = NEW(A, Option); *$$ = (Option){$1, $2, true}; };
+    | items item { $$ = $1; PUSH($$, *$2); } | items ',' item { $$ = $1; PUSH($$, *$3); }
+    | items ',' T_NUMBER { $$ = $1; PUSH(&$$->at[$$->n - 1].more, ((Name){$3->number.text, @3})); };
+item: option | name name { $$ = NEW(A, Option); *$$ = (Option){.key = $1, .value = $2, .bare = true}; };
 word: T_NAME { $$ = (Name){$1, @1}; } | T_WORD { $$ = (Name){$1, @1}; } | T_NUMBER { $$ = (Name){$1->number.text, @1}; };
 
 entries: %empty { $$ = NEW(A, Entries); }

@@ -157,8 +157,12 @@ static Loc location(Parser *s) {
     at.col = (int)integer(s);
     return at;
 }
-static const Axis *axis(Parser *s) {
+static Str axis_name(Parser *s) { // "layer", "layer.0"
     Str name = word(s);
+    return accept(s, '.') ? str_internf(s->u->strs, "%s.%s", name, word(s)) : name;
+}
+static const Axis *axis(Parser *s) {
+    Str name = axis_name(s);
     const Axis *a = unit_axis(s->u, name);
     if (!a) fail(s, "unknown axis '%s'", name);
     return a;
@@ -360,6 +364,41 @@ static void recompute(Parser *s, Strategy *st) {
     }
 }
 
+static int small(Parser *s, int least) {
+    int64_t n = integer(s);
+    if (n < least || n > 1 << 20) fail(s, "expected a number from %d to %d", least, 1 << 20);
+    return (int)n;
+}
+
+static void pipe(Parser *s, Strategy *st) {
+    if (accept_word(s, "microbatches")) {
+        st->microbatches = small(s, 1);
+        st->microbatches_loc = location(s);
+        newline(s);
+    }
+    if (!accept_word(s, "pipe")) return;
+    st->pipe_axis = axis(s);
+    if (!accept_word(s, "on")) fail(s, "expected 'on'");
+    st->pipe = __builtin_ctz(mesh_axis(s, &st->mesh));
+    if (!accept_word(s, "schedule")) fail(s, "expected 'schedule'");
+    if (accept_word(s, "file")) {
+        st->schedule = PIPE_FILE;
+        st->schedule_file = string(s);
+    } else if (!schedule_find(word(s), &st->schedule)) {
+        fail(s, "unknown schedule");
+    }
+    if (!accept_word(s, "chunks")) fail(s, "expected 'chunks'");
+    st->chunks = small(s, 0);
+    Vec(int64_t) stages = {0};
+    if (accept_word(s, "stages")) do
+            vec_push(s->u->arena, &stages, small(s, 1));
+        while (accept(s, ','));
+    st->stages = stages.at;
+    st->nstages = stages.n;
+    st->pipe_loc = location(s);
+    newline(s);
+}
+
 static void strategy(Parser *s) {
     Strategy *st = NEW(s->u->arena, Strategy);
     st->name = string(s);
@@ -391,6 +430,7 @@ static void strategy(Parser *s) {
         newline(s);
     }
     recompute(s, st);
+    pipe(s, st);
     s->u->strategy = st;
 }
 
@@ -440,15 +480,19 @@ static void unit(Parser *s) {
     }
     while (accept_word(s, "mesh")) {
         mesh_line(s, &s->u->mesh);
+        MeshSet bit = (MeshSet)1 << (s->u->mesh.n - 1);
+        if (accept_word(s, "time")) s->u->mesh.time |= bit;
+        if (accept_word(s, "stages")) s->u->mesh.stages |= bit;
         newline(s);
     }
     while (accept_word(s, "axis")) {
-        Str name = word(s);
+        Str name = axis_name(s);
         if (unit_axis(s->u, name)) fail(s, "axis '%s' is declared twice", name);
         expect(s, '=');
         int64_t extent = integer(s);
         if (extent < 1) fail(s, "an axis has at least one place");
-        unit_add_axis(s->u, name, extent, location(s));
+        const Axis *whole = accept_word(s, "of") ? axis(s) : NULL;
+        unit_add_axis(s->u, name, extent, location(s))->whole = whole;
         newline(s);
     }
     if (accept_word(s, "strategy")) strategy(s);

@@ -239,15 +239,33 @@ static void print_recompute(const Strategy *s, FILE *out) {
     fputc('\n', out);
 }
 
+static void print_pipe(const Strategy *s, FILE *out) {
+    if (s->microbatches) {
+        fprintf(out, "    microbatches %" PRId64, s->microbatches);
+        print_loc(out, s->microbatches_loc);
+        fputc('\n', out);
+    }
+    if (!s->pipe_axis) return;
+    fprintf(out, "    pipe %s on %s schedule %s", s->pipe_axis->name, s->mesh.axis[s->pipe].name,
+            schedule_name(s->schedule));
+    if (s->schedule == PIPE_FILE) fputc(' ', out), print_string(out, s->schedule_file);
+    fprintf(out, " chunks %d", s->chunks);
+    for (int i = 0; i < s->nstages; i++) fprintf(out, "%s%" PRId64, i ? ", " : " stages ", s->stages[i]);
+    print_loc(out, s->pipe_loc);
+    fputc('\n', out);
+}
+
 void unit_print(const Unit *u, FILE *out) {
     fputs("unit ", out);
     print_string(out, u->name ? u->name : "");
     fputc('\n', out);
     if (u->passed) fprintf(out, "passed %s\n", u->passed);
     for (int i = 0; i < u->mesh.n; i++)
-        fprintf(out, "mesh %s=%" PRId64 "\n", u->mesh.axis[i].name, u->mesh.axis[i].extent);
+        fprintf(out, "mesh %s=%" PRId64 "%s%s\n", u->mesh.axis[i].name, u->mesh.axis[i].extent,
+                u->mesh.time >> i & 1 ? " time" : "", u->mesh.stages >> i & 1 ? " stages" : "");
     for (int i = 0; i < u->axes.n; i++) {
         fprintf(out, "axis %s=%" PRId64, u->axes.at[i]->name, u->axes.at[i]->extent);
+        if (u->axes.at[i]->whole) fprintf(out, " of %s", u->axes.at[i]->whole->name);
         print_loc(out, u->axes.at[i]->loc);
         fputc('\n', out);
     }
@@ -273,6 +291,7 @@ void unit_print(const Unit *u, FILE *out) {
             fputc('\n', out);
         }
         print_recompute(s, out);
+        print_pipe(s, out);
     }
     if (u->recipe) print_recipe(u->recipe, out);
     for (int i = 0; i < u->funcs.n; i++) {

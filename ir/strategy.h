@@ -51,7 +51,8 @@ struct Strategy {
     DType compute, master, reduce; // `precision bf16 master = f32, reduce = f32`
     Loc precision_loc;
 
-    int64_t microbatches; // parts a step's batch is done in, one after the other; 0 or 1: all at once
+    int64_t microbatches; // parts a step's batch is done in, one after the other; 0 or 1: all at once. A pipeline for
+                          // which none are asked for has as many as stages
     Loc microbatches_loc;
 
     // `split layer over pipe  schedule = 1f1b, microbatches = 8, chunks = 1, stages = 7, 8, 8, 7`
@@ -59,7 +60,7 @@ struct Strategy {
     int pipe;              // the mesh axis
     ScheduleName schedule;
     Str schedule_file; // PIPE_FILE: path as written
-    int chunks;        // pieces of the model a stage has: 1; interleaved: v; zbv: 2
+    int chunks;        // pieces of the model a stage has: 1; interleaved: v; zbv: 2; 0: as the schedule's file says
     int nstages;       // `stages`: layers of each chunk in the model's order, or 0: as even as can be
     int64_t *stages;
     Loc pipe_loc;

@@ -99,7 +99,7 @@ void stats_print(const Unit *u, double seconds, FILE *out) {
     const Storage *s = u->storage;
     const char *func = unit_func(u, "train") ? "train" : "eval";
     fprintf(out, "model %s, strategy %s, %" PRId64 " rank%s", u->name, u->strategy ? u->strategy->name : "(none)",
-            mesh_ranks(&u->mesh), mesh_ranks(&u->mesh) == 1 ? "" : "s");
+            mesh_devices(&u->mesh), mesh_devices(&u->mesh) == 1 ? "" : "s");
     for (int i = 0; i < u->mesh.n; i++)
         fprintf(out, "%s%s=%" PRId64, i ? ", " : " (", u->mesh.axis[i].name, u->mesh.axis[i].extent);
     fprintf(out, "%s\nparameters: %.0f\n", u->mesh.n ? ")" : "", unit_parameters(u));
