@@ -18,6 +18,14 @@ Schedule *schedule_parse(Arena *a, Diag *diag, Str file, const char *text, size_
 void schedule_print(const Schedule *s, FILE *out);
 char work_letter(WorkKind kind); // F B I W
 
+// The schedule that a strategy with a pipe axis asks for, made or read, and checked; a file's path is relative to the
+// folder of the file that names it, and its stages, chunks and microbatches must be the strategy's. NULL after located
+// errors.
+struct Strategy;
+Schedule *schedule_of_strategy(const struct Strategy *strategy, Arena *a, Arena *scratch, Diag *diag);
+// A file's whole schedule, checked; NULL after errors, those of the form at its lines, the others at `at`.
+Schedule *schedule_read(const char *path, Str name, Arena *a, Arena *scratch, Diag *diag, Loc at);
+
 // ---- proving ----
 
 // Every chunk has each microbatch's items once, on its stage; a stage does them in an order that their dependencies
@@ -63,6 +71,7 @@ bool schedule_formula(const Schedule *s, const char **out_text, double *out_valu
 
 // ---- drawing ----
 
-void schedule_svg(const Schedule *s, const ScheduleTime *t, FILE *out);
+// `unit`: what one unit of time is, for the axis.
+void schedule_svg(const Schedule *s, const ScheduleTime *t, const char *unit, Arena *scratch, FILE *out);
 // Trace events of chrome://tracing and Perfetto, a process a stage; `microseconds`: of one unit of time.
 void schedule_chrome(const Schedule *s, const ScheduleTime *t, double microseconds, FILE *out);

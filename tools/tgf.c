@@ -13,6 +13,7 @@ static const struct {
     {"sample", "write text from a checkpoint", tool_sample},
     {"verify", "prove that layouts give the same numbers", tool_verify},
     {"bench", "measure a training step", tool_bench},
+    {"plan", "show and draw the schedule of a pipeline", tool_plan},
 };
 
 static void usage(FILE *out) {

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Schedules of pipelines: what the generators make is right, takes as long and holds as much as their sources say; text
 // comes back as it was; and an order that was broken is refused with the reason.
+#include "ir/graph.h"
+#include "ir/strategy.h"
 #include "passes/schedule.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static int failures, checked;
 
@@ -100,6 +103,27 @@ static void check_time(const Schedule *s, Arena *a) {
     } else {
         CHECK(m < (s->name == PIPE_ZBV ? 2 * p - 1 : p), "%s: no formula", title(s));
     }
+}
+
+// (p-1)(F+I+W) and (p-1)(F+I-W), as long as W is not longer than I (Qi et al. 2023, section 2.3).
+static void check_lengths(void) {
+    static const double lengths[][3] = {{1, 1.2, 0.9}, {1, 1, 0.5}, {1, 1.5, 1},
+                                        {2, 2, 1},     {1.2, 1, 1}, {0.5, 1, 0.25}};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        for (int p = 1; p <= 8; p++)
+            for (int64_t m = p; m <= 20; m += 5)
+                for (int halves = 0; halves < 2; halves++) {
+                    Bench b;
+                    begin(&b);
+                    const double f = lengths[i][0], g = lengths[i][1], w = lengths[i][2];
+                    const Schedule *s = schedule_make(b.arena, halves ? PIPE_ZBH1 : PIPE_1F1B, p, 1, m);
+                    ChunkCost *costs = NEW_ARRAY(b.arena, ChunkCost, p);
+                    for (int c = 0; c < p; c++) costs[c] = (ChunkCost){f, g + w, g, w};
+                    const ScheduleTime t = schedule_time(s, costs, 0, b.arena);
+                    const double want = (p - 1) * (f + g + (halves ? -w : w)), is = t.makespan - t.ideal;
+                    CHECK(near(is, want), "%s F=%g I=%g W=%g: bubble %g, expected %g", title(s), f, g, w, is, want);
+                    end(&b);
+                }
 }
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -366,6 +390,67 @@ static void check_reading(void) {
     unread(HEAD PLACE "0: F0.3\n", "x.sched:3:4: error: 'F0.3': microbatches are 0 to 2");
 }
 
+// ---- of a strategy ----
+
+static Strategy strategy(Bench *b, ScheduleName name, int64_t stages, int chunks, int64_t microbatches) {
+    Strategy s = {.name = "pp",
+                  .pipe = 1,
+                  .schedule = name,
+                  .chunks = chunks,
+                  .microbatches = microbatches,
+                  .pipe_loc = {str_intern(b->strs, "gpt.tgf"), 5, 9, 0}};
+    s.mesh.n = 2;
+    s.mesh.axis[0].extent = 2;
+    s.mesh.axis[1].extent = stages;
+    return s;
+}
+
+static void check_strategy(void) {
+    Bench b;
+    begin(&b);
+    Strategy st = strategy(&b, PIPE_INTERLEAVED, 4, 2, 6);
+    const Schedule *s = schedule_of_strategy(&st, b.arena, b.arena, b.diag);
+    CHECK(s && s->name == PIPE_INTERLEAVED && s->stages == 4 && s->chunks == 8 && s->microbatches == 6, "interleaved");
+    st = strategy(&b, PIPE_ZBV, 4, 1, 6);
+    s = schedule_of_strategy(&st, b.arena, b.arena, b.diag);
+    fflush(b.sink);
+    CHECK(!s && strstr(b.said, "gpt.tgf:5:9: error: zbv has two chunks a stage: write chunks = 2"), "said %s", b.said);
+
+    char folder[] = "/tmp/tgf-schedule-XXXXXX", path[64], model[64];
+    CHECK(mkdtemp(folder), "no folder");
+    snprintf(path, sizeof path, "%s/own.sched", folder);
+    snprintf(model, sizeof model, "%s/gpt.tgf", folder);
+    FILE *f = fopen(path, "w");
+    if (!f) abort();
+    fputs("schedule file stages 2 chunks 2 microbatches 2\nplace 1 0\n1: F0.0 F0.1 B0.0 B0.1\n0: F1.0 B1.0 F1.1 B1.1\n",
+          f);
+    fclose(f);
+    st = strategy(&b, PIPE_FILE, 2, 1, 2);
+    st.schedule_file = "own.sched"; // beside the model
+    st.pipe_loc.file = str_intern(b.strs, model);
+    s = schedule_of_strategy(&st, b.arena, b.arena, b.diag);
+    fflush(b.sink);
+    CHECK(s && s->name == PIPE_FILE && s->place[0] == 1, "a file: %s", b.said);
+    st.microbatches = 3;
+    s = schedule_of_strategy(&st, b.arena, b.arena, b.diag);
+    fflush(b.sink);
+    CHECK(!s && strstr(b.said, "is of 2 stages, 2 chunks and 2 microbatches; the strategy has 2, 2 and 3"), "%s",
+          b.said);
+    f = fopen(path, "w");
+    if (!f) abort();
+    fputs("schedule file stages 2 chunks 2 microbatches 2\nplace 1 0\n1: F0.0 F0.1 B0.0\n0: F1.0 B1.0 F1.1 B1.1\n", f);
+    fclose(f);
+    s = schedule_of_strategy(&st, b.arena, b.arena, b.diag);
+    fflush(b.sink);
+    CHECK(!s && strstr(b.said, "gpt.tgf:5:9: error: schedule file: stage 1 never does B0.1"), "%s", b.said);
+    unlink(path);
+    s = schedule_of_strategy(&st, b.arena, b.arena, b.diag);
+    fflush(b.sink);
+    CHECK(!s && strstr(b.said, "own.sched': No such file or directory"), "%s", b.said);
+    rmdir(folder);
+    end(&b);
+}
+
 // A trillion parameters' pipeline: made, checked and measured in a moment (processor time; the limit is loose).
 static void check_scale(void) {
     Bench b;
@@ -386,9 +471,11 @@ static void check_scale(void) {
 
 int main(void) {
     check_made();
+    check_lengths();
     check_refused();
     check_slots();
     check_reading();
+    check_strategy();
     check_scale();
     printf("%d checks, %d failures\n", checked, failures);
     return failures ? 1 : 0;
