@@ -193,6 +193,10 @@ Schedule *schedule_parse(Arena *a, Diag *diag, Str file, const char *text, size_
         SAY(&r, w.loc, "expected 'place', then each chunk's stage");
         return NULL;
     }
+    if (s->chunks > r.end - r.at) { // before there is an array of them
+        SAY(&r, w.loc, "expected the stages of %d chunks", s->chunks);
+        return NULL;
+    }
     s->place = NEW_ARRAY(a, int, s->chunks);
     for (int c = 0; c < s->chunks; c++) {
         int64_t stage;
@@ -205,9 +209,16 @@ Schedule *schedule_parse(Arena *a, Diag *diag, Str file, const char *text, size_
     if (r.failed) return NULL;
     s->count = NEW_ARRAY(a, int64_t, s->stages);
     s->items = NEW_ARRAY(a, WorkItem *, s->stages);
+    int64_t total = 0;
     for (int i = 0; i < s->stages; i++) {
         s->count[i] = items[i].n;
         s->items[i] = items[i].at;
+        total += items[i].n;
+    }
+    if (total < s->chunks * s->microbatches) { // schedule_check says which are missing, where it is not most of them
+        diag_error(diag, (Loc){file, 1, 1, 0}, "%lld items: %d chunks and %lld microbatches have at least %lld",
+                   (long long)total, s->chunks, (long long)s->microbatches, 2 * s->chunks * (long long)s->microbatches);
+        return NULL;
     }
     return s;
 }

@@ -61,18 +61,35 @@ static Schedule *of_options(const PlanOptions *o, Compilation *c) {
     return schedule_check(s, c->scratch, c->diag, (Loc){0}) ? s : NULL;
 }
 
-static void report(const Schedule *s, const ScheduleTime *t, double send, Arena *scratch, FILE *out) {
+// A chunk takes as long as it has layers, where the strategy says how many; a stage has one forward pass on average.
+static ChunkCost *costs_of(const Schedule *s, const Strategy *of, bool *out_even, Arena *a) {
+    ChunkCost *costs = schedule_even_costs(s, a);
+    *out_even = true;
+    if (!of || of->nstages != s->chunks) return costs;
+    for (int c = 0; c < s->chunks; c++) {
+        const double part = (double)of->stages[c] * s->chunks / (double)of->pipe_axis->extent;
+        *out_even &= of->stages[c] == of->stages[0];
+        costs[c].forward *= part;
+        costs[c].backward *= part;
+        costs[c].input_grad *= part;
+        costs[c].weight_grad *= part;
+    }
+    return costs;
+}
+
+// `plain`: equal chunks and no time for sending, which the sources assume.
+static void report(const Schedule *s, const ScheduleTime *t, bool plain, Arena *scratch, FILE *out) {
     const ScheduleMemory memory = schedule_memory(s, scratch);
     const int per_stage = s->chunks / s->stages;
     fprintf(out, "%s: %d stages, %d chunk%s a stage, %" PRId64 " microbatches\n", schedule_name(s->name), s->stages,
             per_stage, per_stage > 1 ? "s" : "", s->microbatches);
-    fprintf(out, "time in forward passes of a stage: %g; a stage's work: %g; longest stage: %g\n", t->makespan,
+    fprintf(out, "time in forward passes of a stage: %g; most work of a stage: %g; longest stage: %g\n", t->makespan,
             t->ideal, t->longest);
     fprintf(out, "bubble: %.2f%% of the time, %.2f%% over the ideal\n", 100 * (1 - t->ideal / t->makespan),
             100 * (t->makespan / t->ideal - 1));
     const char *formula;
     double value;
-    if (send == 0 && schedule_formula(s, &formula, &value))
+    if (plain && schedule_formula(s, &formula, &value))
         fprintf(out, "its source: %s = %.2f%% over the ideal%s\n", formula, 100 * value,
                 s->name == PIPE_ZBV ? ", of the longest stage" : "");
     fprintf(out, "in flight at most:");
@@ -130,10 +147,12 @@ int tool_plan(int argc, char **argv) {
     const Schedule *s = count ? of_model(&o, &c) : of_options(&o, &c);
     rc = s ? 0 : compile_status(&c);
     if (s) {
-        const ScheduleTime t = schedule_time(s, schedule_even_costs(s, c.scratch), o.send, c.scratch);
+        bool even;
+        const ChunkCost *costs = costs_of(s, c.unit ? c.unit->strategy : NULL, &even, c.scratch);
+        const ScheduleTime t = schedule_time(s, costs, o.send, c.scratch);
         if (o.timeline && !write_file(o.timeline, s, &t, c.scratch)) rc = 1;
         if (!rc && o.text && !write_file(o.text, s, NULL, c.scratch)) rc = 1;
-        if (!rc && !(o.text && !strcmp(o.text, "-"))) report(s, &t, o.send, c.scratch, stdout);
+        if (!rc && !(o.text && !strcmp(o.text, "-"))) report(s, &t, even && o.send == 0, c.scratch, stdout);
     }
     compile_end(&c);
     return rc;

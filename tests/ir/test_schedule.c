@@ -399,6 +399,9 @@ static Strategy strategy(Bench *b, ScheduleName name, int64_t stages, int chunks
                   .chunks = chunks,
                   .microbatches = microbatches,
                   .pipe_loc = {str_intern(b->strs, "gpt.tgf"), 5, 9, 0}};
+    Axis *layer = NEW(b->arena, Axis);
+    *layer = (Axis){.name = "layer", .extent = 12};
+    s.pipe_axis = layer;
     s.mesh.n = 2;
     s.mesh.axis[0].extent = 2;
     s.mesh.axis[1].extent = stages;
@@ -411,6 +414,11 @@ static void check_strategy(void) {
     Strategy st = strategy(&b, PIPE_INTERLEAVED, 4, 2, 6);
     const Schedule *s = schedule_of_strategy(&st, b.arena, b.arena, b.diag);
     CHECK(s && s->name == PIPE_INTERLEAVED && s->stages == 4 && s->chunks == 8 && s->microbatches == 6, "interleaved");
+    st.pipe_axis = NULL; // gradient accumulation
+    st.schedule = PIPE_1F1B;
+    st.chunks = 0;
+    s = schedule_of_strategy(&st, b.arena, b.arena, b.diag);
+    CHECK(s && s->stages == 1 && s->count[0] == 12 && schedule_memory(s, b.arena).slots[0] == 1, "accumulation");
     st = strategy(&b, PIPE_ZBV, 4, 1, 6);
     s = schedule_of_strategy(&st, b.arena, b.arena, b.diag);
     fflush(b.sink);
@@ -431,11 +439,20 @@ static void check_strategy(void) {
     s = schedule_of_strategy(&st, b.arena, b.arena, b.diag);
     fflush(b.sink);
     CHECK(s && s->name == PIPE_FILE && s->place[0] == 1, "a file: %s", b.said);
+    st.chunks = 0; // as the file says
+    CHECK(schedule_of_strategy(&st, b.arena, b.arena, b.diag), "chunks as the file says");
+    st.nstages = 3;
+    s = schedule_of_strategy(&st, b.arena, b.arena, b.diag);
+    fflush(b.sink);
+    CHECK(!s && strstr(b.said, "'stages' has 3 numbers; schedule"), "%s", b.said);
+    st.nstages = 0;
+    st.chunks = 1;
     st.microbatches = 3;
     s = schedule_of_strategy(&st, b.arena, b.arena, b.diag);
     fflush(b.sink);
-    CHECK(!s && strstr(b.said, "is of 2 stages, 2 chunks and 2 microbatches; the strategy has 2, 2 and 3"), "%s",
-          b.said);
+    CHECK(!s &&
+              strstr(b.said, "is of 2 stages, 2 chunks and 2 microbatches; the strategy has 2 stages, 2 chunks and 3"),
+          "%s", b.said);
     f = fopen(path, "w");
     if (!f) abort();
     fputs("schedule file stages 2 chunks 2 microbatches 2\nplace 1 0\n1: F0.0 F0.1 B0.0\n0: F1.0 B1.0 F1.1 B1.1\n", f);
