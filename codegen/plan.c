@@ -263,16 +263,17 @@ static void plan_comm(Planner *p, const Node *n) {
         in->middle = local_bytes(p, &x->type) / dtype_bytes(x->type.dtype);
         return;
     }
-    if (n->op == OP_all_to_all) {
-        diag_error(p->unit->diag, n->loc, "all_to_all is not yet supported by the code generator");
-        p->failed = true;
-        return;
+    in->comm = gathers ? COMM_ALL_GATHER : COMM_REDUCE_SCATTER;
+    if (n->op == OP_all_to_all) { // what each member sends lies in one piece of the joined axis: it comes first
+        in->comm = COMM_ALL_TO_ALL;
+        for (int d = 0; d < at; d++)
+            if (dim_local(&x->type.dim[d], mesh) > 1) fail(p, n, "the joined axis is not the first");
+        at = type_find(&x->type, n->attr.axes.at[1]);
     }
     for (int d = 0; d < x->type.rank; d++) {
         int64_t extent = dim_local(&x->type.dim[d], mesh);
         *(d < at ? &in->outer : d == at ? &in->middle : &in->inner) *= extent;
     }
-    in->comm = gathers ? COMM_ALL_GATHER : COMM_REDUCE_SCATTER;
 }
 
 // Is the value only another way to look at where its operand lies?

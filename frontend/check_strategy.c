@@ -262,8 +262,10 @@ static const Split *split_of(const Strategy *s, const Axis *axis) {
     return NULL;
 }
 
+// What is stored has one layout; other values keep one of the two splits and are exchanged (passes/exchange.c).
 static void look_value(Look *l, const Value *v, Loc made) {
     const Type *t = &v->type;
+    if (v->def->op != OP_param && v->def->op != OP_input) return;
     for (int i = 0; i < t->rank; i++) {
         const Split *a = split_of(l->s, t->dim[i].axis);
         for (int j = 0; a && j < i; j++) {

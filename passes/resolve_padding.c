@@ -234,6 +234,7 @@ static Pad derive(Padding *p, const Node *n, int r) {
         else pad.zero &= ~axis_bit(y, n->attr.axes.at[0]);
         break;
     case OP_part: pad.zero = kept_zero(p, n, 0, 0) | axis_bit(y, n->attr.axes.at[0]); break;
+    case OP_all_to_all: pad.zero = kept_zero(p, n, 0, 0) | axis_bit(y, n->attr.axes.at[1]); break;
     case OP_dot: {
         bool f0 = is_finite(p, n->args[0]), f1 = is_finite(p, n->args[1]);
         pad.zero = (f1 ? kept_zero(p, n, 0, 0) : 0) | (f0 ? kept_zero(p, n, 0, 1) : 0);

@@ -233,11 +233,15 @@ static void do_reduce_scatter(void *context, int thread, int64_t begin, int64_t 
 static void do_all_to_all(void *context, int thread, int64_t begin, int64_t end) {
     const Job *j = context;
     const CommCall *c = &j->posts[j->me].call;
-    int64_t row = c->middle / j->g->n * c->inner * j->element;
+    int64_t own = ceil_div(c->middle, j->g->n), first = own * j->me, left = c->middle - first;
+    int64_t place = c->inner * j->element, row = own * place;
+    int64_t has = (left < 0 ? 0 : left < own ? left : own) * place; // the last members may have less
     (void)thread;
     for (int64_t i = begin; i < end; i++) { // one index is one (member, outer)
         int64_t m = i / c->outer, outer = i % c->outer;
-        memcpy((char *)c->receive + i * row, j->posts[m].data + (outer * j->g->n + j->me) * row, (size_t)row);
+        char *to = (char *)c->receive + i * row;
+        if (has) memcpy(to, j->posts[m].data + (outer * c->middle + first) * place, (size_t)has);
+        memset(to + has, 0, (size_t)(row - has));
     }
 }
 
@@ -376,7 +380,8 @@ static bool sizes_of(const CommCall *c, int64_t element, int ways, int64_t *out_
     *out_send = *out_receive = n;
     if (c->kind == COMM_ALL_GATHER) return checked_mul(n, ways, out_receive);
     if (c->kind == COMM_REDUCE_SCATTER) *out_receive = n / c->middle * ceil_div(c->middle, ways);
-    return c->kind != COMM_ALL_TO_ALL || c->middle % ways == 0;
+    if (c->kind == COMM_ALL_TO_ALL) return checked_mul(n / c->middle * ceil_div(c->middle, ways), ways, out_receive);
+    return true;
 }
 
 static Status local_call(Comm *comm, int rank, const CommCall *call) {

@@ -242,6 +242,12 @@ static uint32_t draw(RandomStrategies *r, uint32_t below) {
     return (uint32_t)((uint64_t)w[0] * below >> 32);
 }
 
+static const Axis *axis_named(const Unit *u, const char *name) {
+    for (int i = 0; i < u->axes.n; i++)
+        if (!strcmp(u->axes.at[i]->name, name)) return u->axes.at[i];
+    return NULL;
+}
+
 const char *random_strategy(RandomStrategies *r, const CompileRequest *request, const char *name,
                             const char **out_label, int *illegal) {
     static const char *const names[] = {"mesh_a", "mesh_b", "mesh_c"};
@@ -270,6 +276,13 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
                 label = arena_printf(r->arena, "%s %s/%c%s", label, axis->name, names[m][5], between ? " between" : "");
                 splits++;
             }
+        }
+        const Axis *batch = axis_named(r->unit, "batch"), *expert = axis_named(r->unit, "expert");
+        if (meshes && batch && expert && draw(r, 4) == 0) { // tokens travel to experts
+            const char *over = meshes > 1 && draw(r, 2) ? "mesh_a, mesh_b" : names[draw(r, (uint32_t)meshes)];
+            text = arena_printf(r->arena, "%s\n    split batch, expert over %s", text, over);
+            label = arena_printf(r->arena, "%s batch,expert/%s", label, over + 5);
+            splits++;
         }
         static const char *const shards[] = {"optimizer", "gradients", "parameters"};
         for (int m = 0, any = 0, level = (int)draw(r, 6); m < meshes && level < 3; m++) {

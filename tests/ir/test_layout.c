@@ -414,6 +414,18 @@ int main(int argc, char **argv) {
         {"data=2 experts=2", "batch:data expert:experts"},
         {"experts=2 tensor=2", "expert:experts kvhead:tensor hidden:tensor vocab:tensor choice:tensor"},
         {"a=2 b=2", "slot:a expert:b"},
+        {"data=2", "batch:data expert:data"}, // tokens travel; nothing is even
+        {"data=3", "batch:data expert:data"},
+        {"data=8", "batch:data expert:data"}, // more ranks than places of either
+        {"node=2 data=2", "batch:node batch:data expert:data"},
+        {"node=2 data=2", "batch:node batch:data expert:node"},
+        {"node=2 data=2", "batch:node batch:data expert:node expert:data"},
+        {"data=2 tensor=2", "batch:data expert:data kvhead:tensor hidden:tensor vocab:tensor"},
+        {"data=2 tensor=2", "batch:data expert:data expert:tensor"},
+        {"data=3", "batch:data expert:data zero3:data"},
+        {"data=2", "seq:data expert:data"},
+        {"data=2", "batch:data expert:data slot:data"},
+        {"data=2", "batch:data head:data kvhead:data hidden:data"},
         {"a=2 b=3", "choice:a seq:b"},
     };
     static const struct {
