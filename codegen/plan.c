@@ -240,7 +240,7 @@ static void plan_comm(Planner *p, const Node *n) {
     bool gathers = n->op == OP_all_gather;
     int64_t want[RANK_MAX];
     dense_strides(p, &y->type, want);
-    int at = n->op == OP_all_reduce || n->op == OP_permute ? -1 : type_find(&x->type, n->attr.axes.at[0]);
+    int at = n->op == OP_all_reduce ? -1 : type_find(&x->type, n->attr.axes.at[0]);
     // What is gathered has each rank's padding between the parts: only the axis's own places are ever looked at.
     for (int d = at - 1; gathers && d >= 0; d--) {
         int64_t places = d + 1 == at ? ways * dim_local(&x->type.dim[at], mesh) : dim_local(&y->type.dim[d + 1], mesh);
@@ -263,22 +263,17 @@ static void plan_comm(Planner *p, const Node *n) {
         in->middle = local_bytes(p, &x->type) / dtype_bytes(x->type.dtype);
         return;
     }
-    if (n->op == OP_permute) {
-        in->comm = n->attr.flag ? COMM_REVERSE : COMM_SHIFT;
-        in->peer = n->attr.flag ? 0 : 1;
-        in->middle = local_bytes(p, &x->type) / dtype_bytes(x->type.dtype);
-        return;
-    }
-    if (n->op == OP_all_to_all) {
-        diag_error(p->unit->diag, n->loc, "all_to_all is not yet supported by the code generator");
-        p->failed = true;
-        return;
+    in->comm = gathers ? COMM_ALL_GATHER : COMM_REDUCE_SCATTER;
+    if (n->op == OP_all_to_all) { // what each member sends lies in one piece of the joined axis: it comes first
+        in->comm = COMM_ALL_TO_ALL;
+        for (int d = 0; d < at; d++)
+            if (dim_local(&x->type.dim[d], mesh) > 1) fail(p, n, "the joined axis is not the first");
+        at = type_find(&x->type, n->attr.axes.at[1]);
     }
     for (int d = 0; d < x->type.rank; d++) {
         int64_t extent = dim_local(&x->type.dim[d], mesh);
         *(d < at ? &in->outer : d == at ? &in->middle : &in->inner) *= extent;
     }
-    in->comm = gathers ? COMM_ALL_GATHER : COMM_REDUCE_SCATTER;
 }
 
 // Is the value only another way to look at where its operand lies?
@@ -368,8 +363,7 @@ static void plan_node(Planner *p, const Node *n) {
     case OP_all_reduce:
     case OP_all_gather:
     case OP_reduce_scatter:
-    case OP_all_to_all:
-    case OP_permute: plan_comm(p, n); return;
+    case OP_all_to_all: plan_comm(p, n); return;
     case OP_assign: copy_value(p, n, n->args[0], n->args[1]); return;
     case OP_output: {
         const Storage *s = p->unit->storage;

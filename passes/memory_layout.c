@@ -57,7 +57,7 @@ static void own_buf(Memory *m, const Value *v, const Block *home) {
     Ref *r = ref_of(m, v);
     *r = (Ref){0};
     const Node *n = v->def;
-    bool gather = n && n->op == OP_all_gather;
+    bool gather = n && (n->op == OP_all_gather || n->op == OP_all_to_all);
     int64_t elements =
         dense_strides(m, &v->type, gather ? n->attr.axes.at[0] : NULL, gather ? n->attr.mesh : 0, r->dim);
     r->buf = new_buf(m, elements * dtype_bytes(v->type.dtype), home);

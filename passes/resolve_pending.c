@@ -128,7 +128,7 @@ static MeshSet through(const Pending *p, const Node *n) {
     case PENDING_JOINT: sum = joint(p, n); break;
     case PENDING_BILINEAR: sum = pending_of(p, n->args[0]) | pending_of(p, n->args[1]); break;
     case PENDING_FREE:
-        if (n->op == OP_all_gather) sum = pending_of(p, n->args[0]);
+        if (n->op == OP_all_gather || n->op == OP_all_to_all) sum = pending_of(p, n->args[0]);
         if (n->op == OP_all_reduce || n->op == OP_reduce_scatter)
             sum = pending_of(p, n->args[0]) & ~(n->attr.flag ? 0 : n->attr.mesh);
         break;
@@ -235,9 +235,9 @@ static MeshSet accepted(const Pending *p, const Node *n, int arg) {
     case OP_rename:
     case OP_slice:
     case OP_sum:
-    case OP_permute:
     case OP_cumsum: return p->everything;
     case OP_part: return p->everything & ~n->attr.mesh & ~summed_first(p, n);
+    case OP_all_to_all: return p->everything & ~n->attr.mesh;
     case OP_take: return arg == 0 && is_summed(p, x, y) ? p->everything & ~type_split(&y->type) : 0;
     default: return 0;
     }

@@ -18,10 +18,9 @@ Schedule *schedule_parse(Arena *a, Diag *diag, Str file, const char *text, size_
 void schedule_print(const Schedule *s, FILE *out);
 char work_letter(WorkKind kind); // F B I W
 
-// The schedule that a strategy asks for, made or read, and checked; a file's path is relative to the
-// folder of the file that names it, and its stages, microbatches and chunks (when the strategy says them) must be the
-// strategy's. Without a pipe axis there is one stage: microbatches one
-// after the other. NULL after located errors.
+// The schedule that a strategy asks for, made or read, and checked. A file's path is relative to the folder of the file
+// that names it; its stages, its microbatches and, when the strategy says them, its chunks must be the strategy's.
+// Without a pipe axis there is one stage: microbatches one after the other. NULL after located errors.
 struct Strategy;
 Schedule *schedule_of_strategy(const struct Strategy *strategy, Arena *a, Arena *scratch, Diag *diag);
 // A file's whole schedule, checked; NULL after errors, those of the form at its lines, the others at `at`.

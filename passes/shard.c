@@ -13,8 +13,8 @@
 #include "base/checked.h"
 #include "ir/text.h"
 #include "passes/between.h"
+#include "passes/exchange.h"
 #include "passes/pass.h"
-#include "passes/ring.h"
 #include "passes/zero.h"
 
 typedef struct Gathered { // axis of value `from` was gathered in block: reuse it
@@ -24,12 +24,21 @@ typedef struct Gathered { // axis of value `from` was gathered in block: reuse i
     Value *whole;
 } Gathered;
 
+typedef struct Moved { // `from` was made one of type `type` in block: reuse it
+    const Value *from;
+    Type type;
+    Block *block;
+    Value *to;
+} Moved;
+
 typedef struct Shard {
     Unit *u;
     Func *func;
     Vec(Gathered) gathered, cut; // cut: `whole` is the part kept of `from`, which is whole
-    int nbetween;
+    Vec(Moved) moved;            // between the two ways of an exchange
+    int nbetween, nexchanges;
     Between **between;
+    Exchange **exchange;
     bool ok;
 } Shard;
 
@@ -62,6 +71,7 @@ static void check_type(Shard *s, const Value *v, Loc at) {
 static void apply(Shard *s, Value *v, Loc at) {
     v->type.sum = v->type.max = 0;
     for (int i = 0; i < v->type.rank; i++) v->type.dim[i].split = layout_split(s->u, v->type.dim[i].axis);
+    for (int k = 0; k < s->nexchanges; k++) exchange_place(s->exchange[k], v);
     for (int k = 0; k < s->nbetween; k++)
         if (between_splits(s->between[k], v))
             v->type.dim[type_find(&v->type, s->between[k]->axis)].split = s->between[k]->over;
@@ -121,6 +131,28 @@ static void need_part(Shard *s, Node *n, int arg, const Axis *axis, MeshSet over
     n->args[arg] = part->results[0];
 }
 
+// Operands of n that have both axes of an exchange, or the one that loses, become placed as n works.
+static void need_exchange(Shard *s, Node *n) {
+    for (int i = 0; i < n->nargs && s->ok && s->nexchanges; i++) {
+        Type want;
+        Value *x = n->args[i], *made = NULL;
+        Node *first;
+        if (!exchange_wants(s->exchange, s->nexchanges, n, i, &want)) continue;
+        for (int k = 0; k < s->moved.n && !made; k++) {
+            Moved *m = &s->moved.at[k];
+            if (m->from == x && type_equal(&m->type, &want) && encloses(m->block, n->parent)) made = m->to;
+        }
+        if (!made) {
+            Node *last = exchange_convert(s->func, n->parent, n->prev, x, &want, n->loc, &first);
+            s->ok &= last != NULL;
+            if (!last) return;
+            made = last->results[0];
+            vec_push(s->u->scratch, &s->moved, (Moved){x, want, n->parent, made});
+        }
+        n->args[i] = made;
+    }
+}
+
 static void need_between(Shard *s, Node *n) {
     for (int k = 0; k < s->nbetween; k++)
         for (int i = 0; i < n->nargs; i++) {
@@ -166,7 +198,7 @@ static void need_operands(Shard *s, Node *n) {
     case OP_attend:
     case OP_attend_grad:
         for (int i = 0; i < n->nargs; i++)
-            for (int a = 0; a < 2 - ring_fits(s->u, n); a++) need_whole(s, n, i, axes->at[a]);
+            for (int a = 0; a < 2; a++) need_whole(s, n, i, axes->at[a]);
         break;
     case OP_repeat:
         for (int i = repeat_carries(n); i < repeat_carries(n) + repeat_stacked(n) && !repeat_split(s->u, axes->at[0]);
@@ -190,52 +222,20 @@ static void scatter_declare(Node *n) {
 
 // What op_infer derives against the layout by name: gathers and parts behind the node make them agree.
 static void settle_result(Shard *s, Node *n, Value *v, const Type *by_name) {
-    Node *after = n;
-    Value *x = v;
-    for (int i = 0; i < by_name->rank && s->ok; i++) {
-        MeshSet is = x->type.dim[i].split, want = by_name->dim[i].split;
-        const Axis *axis = by_name->dim[i].axis;
-        if (is == want) continue;
-        Node *first = NULL;
-        if (is) {
-            Node *g = layout_all_gather(s->func, n->parent, after, x, axis, n->loc);
-            s->ok &= g != NULL;
-            if (!g) return;
-            first = after = g;
-            x = g->results[0];
-        }
-        if (want) {
-            Node *p = layout_part(s->func, n->parent, after, x, axis, want, n->loc);
-            s->ok &= p != NULL;
-            if (!p) return;
-            first = first ? first : p;
-            after = p;
-            x = p->results[0];
-        }
-        Value *operand = first->args[0];
-        layout_replace(s->func, operand, x, first);
-    }
+    bool differs = false;
+    for (int i = 0; i < by_name->rank; i++) differs |= v->type.dim[i].split != by_name->dim[i].split;
+    if (!differs || !s->ok) return;
+    Node *first, *last = exchange_convert(s->func, n->parent, n, v, by_name, n->loc, &first);
+    s->ok &= last != NULL;
+    if (last) layout_replace(s->func, v, last->results[0], first);
 }
 
 static void settle_block(Shard *s, Block *b);
 
-static void settle_ring(Shard *s, Node *n) {
-    Value *results[3];
-    if (!(s->ok = ring_build(s->func, n, results))) return;
-    for (int i = 0; i < n->nresults; i++) {
-        value_replace_uses(s->func, n->results[i], results[i]);
-        settle_result(s, results[i]->def, results[i], &n->results[i]->type);
-    }
-    node_remove(n);
-}
-
 static void settle_node(Shard *s, Node *n) {
+    need_exchange(s, n);
     need_between(s, n);
     need_operands(s, n);
-    if (s->ok && ring_fits(s->u, n)) {
-        settle_ring(s, n);
-        return;
-    }
     if (n->body) settle_block(s, n->body);
     if (!s->ok) return;
     Type *by_name = NEW_ARRAY(s->u->scratch, Type, n->nresults ? n->nresults : 1);
@@ -268,6 +268,7 @@ bool pass_shard(Unit *u) {
     for (int i = 0; i < u->funcs.n; i++) {
         Shard s = {.u = u, .func = u->funcs.at[i], .ok = true};
         find_between(&s);
+        if (!exchange_find(u, s.func, &s.exchange, &s.nexchanges)) return false;
         apply_block(&s, s.func->top, u->strategy->loc);
         if (s.ok) settle_block(&s, s.func->top);
         if (!s.ok) return false;

@@ -52,28 +52,24 @@ static void swap_bytes(char *a, char *b, int64_t n) {
 
 // A group of one in the middle of the real one: what this rank would hold had the others not taken part.
 static void comm_alone(const CommCall *c, int64_t ways, int64_t me) {
-    int64_t place = c->inner * plan_dtype_bytes(c->dtype), row = c->middle * place, part = row / ways;
+    int64_t place = c->inner * plan_dtype_bytes(c->dtype), row = c->middle * place;
+    int64_t part = ceil_div(c->middle, ways) * place; // what a member has of the middle
     char *to = c->receive;
     const char *from = c->send;
     switch (c->kind) {
     case COMM_ALL_REDUCE:
-    case COMM_SHIFT:
-    case COMM_REVERSE:
     case COMM_BROADCAST: memmove(to, from, (size_t)(c->outer * row)); break;
     case COMM_ALL_GATHER:
         for (int64_t i = 0; i < c->outer; i++) memcpy(to + (i * ways + me) * row, from + i * row, (size_t)row);
         break;
     case COMM_REDUCE_SCATTER:
-        part = ceil_div(c->middle, ways) * place;
+    case COMM_ALL_TO_ALL: // of what is received, [ways][outer, m, inner], only the rank's own block
+        if (c->kind == COMM_ALL_TO_ALL) to += me * c->outer * part;
         for (int64_t i = 0; i < c->outer; i++) {
             int64_t there = row - me * part, has = there < 0 ? 0 : there < part ? there : part;
             if (has) memcpy(to + i * part, from + i * row + me * part, (size_t)has);
             memset(to + i * part + has, 0, (size_t)(part - has));
         }
-        break;
-    case COMM_ALL_TO_ALL:
-        for (int64_t i = 0; i < c->outer; i++)
-            memcpy(to + (me * c->outer + i) * part, from + i * row + me * part, (size_t)part);
         break;
     default: break;
     }
@@ -82,7 +78,7 @@ static void comm_alone(const CommCall *c, int64_t ways, int64_t me) {
 static void swap_parts(const CommCall *c, char *data, int64_t ways) {
     int64_t row = c->middle * c->inner * plan_dtype_bytes(c->dtype);
     if (c->kind == COMM_ALL_TO_ALL) { // of the received [ways][outer, m, inner]
-        int64_t block = c->outer * (row / ways);
+        int64_t block = c->outer * ceil_div(c->middle, ways) * (row / c->middle);
         swap_bytes(data, data + block, block);
         return;
     }
@@ -113,6 +109,7 @@ static Status faulty_comm(const Program *p, int rank, const Fault *f, CommCall *
         STATUS_TRY(p->comm->v->call(p->comm, rank, c));
         if (c->kind == COMM_ALL_GATHER) count *= ways;
         if (c->kind == COMM_REDUCE_SCATTER) count = c->outer * ceil_div(c->middle, ways) * c->inner;
+        if (c->kind == COMM_ALL_TO_ALL) count = ways * c->outer * ceil_div(c->middle, ways) * c->inner;
         scale_floats(c->receive, c->dtype, count, f->scale);
         return status_ok();
     default: // FAULT_SWAP_PEER

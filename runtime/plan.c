@@ -152,7 +152,7 @@ static bool arg_inside(const Plan *p, const PlanArg *arg, const int64_t *counts,
 }
 
 static Status check_comm(const Plan *p, const PlanInstr *in, int at, const int64_t *counts, int depth) {
-    if ((unsigned)in->comm > COMM_REVERSE) BAD("step %d: unknown collective %d", at, (int)in->comm);
+    if ((unsigned)in->comm > COMM_RECV) BAD("step %d: unknown collective %d", at, (int)in->comm);
     if ((unsigned)in->reduce > REDUCE_MAX) BAD("step %d: unknown reduction %d", at, (int)in->reduce);
     if (!plan_dtype_bytes(in->dtype)) BAD("step %d: unknown element type %d", at, (int)in->dtype);
     if (!mesh_is_known(p, in->mesh)) BAD("step %d: a collective over unknown mesh axes", at);
@@ -163,9 +163,9 @@ static Status check_comm(const Plan *p, const PlanInstr *in, int at, const int64
     if (!product((int64_t[]){in->outer, in->middle, in->inner, bytes}, 4, &send)) BAD("step %d: size overflows", at);
     receive = send;
     if (in->comm == COMM_ALL_GATHER && !checked_mul(send, ways, &receive)) BAD("step %d: size overflows", at);
-    if (in->comm == COMM_ALL_TO_ALL && in->middle % ways)
-        BAD("step %d: %lld places over %lld ranks", at, (long long)in->middle, (long long)ways);
     if (in->comm == COMM_REDUCE_SCATTER) receive = send / in->middle * ceil_div(in->middle, ways);
+    if (in->comm == COMM_ALL_TO_ALL && !checked_mul(send / in->middle * ceil_div(in->middle, ways), ways, &receive))
+        BAD("step %d: size overflows", at);
     if (!arg_inside(p, &in->args[0], counts, depth, in->comm == COMM_RECV ? 0 : send))
         BAD("step %d: what is sent lies outside the slab", at);
     if (!arg_inside(p, &in->args[1], counts, depth, in->comm == COMM_SEND ? 0 : receive))

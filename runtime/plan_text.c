@@ -28,8 +28,8 @@
 
 static const char *const dtype_names[] = {"bool", "i32", "f32", "f64", "bf16", "f16", NULL};
 static const char *const leaf_names[] = {"param", "state", "input", "output", NULL};
-static const char *const comm_names[] = {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast",
-                                         "send",       "recv",       "shift",          "reverse",    NULL};
+static const char *const comm_names[] = {"all_reduce", "all_gather", "reduce_scatter", "all_to_all",
+                                         "broadcast",  "send",       "recv",           NULL};
 static const char *const reduce_names[] = {"sum", "max", NULL};
 
 // ---- printing -------------------------------------------------------------------------------------------------------

@@ -242,26 +242,10 @@ static uint32_t draw(RandomStrategies *r, uint32_t below) {
     return (uint32_t)((uint64_t)w[0] * below >> 32);
 }
 
-static bool has_rename(const Block *b, const Axis *from, const Axis *to) {
-    bool has = false;
-    for (const Node *n = b->first; n && !has; n = n->next)
-        has = (n->op == OP_rename && n->attr.axes.at[0] == from && n->attr.to.at[0] == to) ||
-              (n->body && has_rename(n->body, from, to));
-    return has;
-}
-
-static bool attends_over(const Block *b, const Block *top, const Axis *axis) {
-    bool does = false;
-    for (const Node *n = b->first; n && !does; n = n->next)
-        does = (n->op == OP_attend && has_rename(top, axis, n->attr.axes.at[1])) ||
-               (n->body && attends_over(n->body, top, axis));
-    return does;
-}
-
-// Do the keys of an attention come from this axis?
-static bool is_attended(const Unit *u, const Axis *axis) {
-    const Func *f = unit_func(u, "eval");
-    return f && attends_over(f->top, f->top, axis);
+static const Axis *axis_named(const Unit *u, const char *name) {
+    for (int i = 0; i < u->axes.n; i++)
+        if (!strcmp(u->axes.at[i]->name, name)) return u->axes.at[i];
+    return NULL;
 }
 
 const char *random_strategy(RandomStrategies *r, const CompileRequest *request, const char *name,
@@ -286,13 +270,19 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
             int axes = 1 + (int)draw(r, 3);
             for (int i = 0; i < axes; i++) {
                 const Axis *axis = r->unit->axes.at[draw(r, (uint32_t)r->unit->axes.n)];
-                const char *how = draw(r, 3) == 0 ? " between blocks" : "";
-                if (is_attended(r->unit, axis) && draw(r, 3))
-                    how = draw(r, 2) ? " attention = ring" : " attention = zigzag";
-                text = arena_printf(r->arena, "%s\n    split %s over %s%s", text, axis->name, names[m], how);
-                label = arena_printf(r->arena, "%s %s/%c%s", label, axis->name, names[m][5], how);
+                bool between = draw(r, 3) == 0;
+                text = arena_printf(r->arena, "%s\n    split %s over %s%s", text, axis->name, names[m],
+                                    between ? " between blocks" : "");
+                label = arena_printf(r->arena, "%s %s/%c%s", label, axis->name, names[m][5], between ? " between" : "");
                 splits++;
             }
+        }
+        const Axis *batch = axis_named(r->unit, "batch"), *expert = axis_named(r->unit, "expert");
+        if (meshes && batch && expert && draw(r, 4) == 0) { // tokens travel to experts
+            const char *over = meshes > 1 && draw(r, 2) ? "mesh_a, mesh_b" : names[draw(r, (uint32_t)meshes)];
+            text = arena_printf(r->arena, "%s\n    split batch, expert over %s", text, over);
+            label = arena_printf(r->arena, "%s batch,expert/%s", label, over + 5);
+            splits++;
         }
         static const char *const shards[] = {"optimizer", "gradients", "parameters"};
         for (int m = 0, any = 0, level = (int)draw(r, 6); m < meshes && level < 3; m++) {

@@ -47,23 +47,25 @@ bool infer_all_to_all(Infer *in) {
     *out = *IN_TYPE(in, 0);
     int from, to;
     if (!find_axis(in, 0, &from) || !find_axis(in, 1, &to)) return false;
-    if (!in->attr->mesh || out->dim[from].split != in->attr->mesh || out->dim[to].split)
-        return infer_fail(in, "all_to_all joins a split axis and splits a whole one: %s", infer_type(in, 0));
-    out->dim[from].split = 0;
-    out->dim[to].split = in->attr->mesh;
-    return true;
-}
-
-bool infer_permute(Infer *in) {
-    Type *out = &in->out[0];
-    *out = *IN_TYPE(in, 0);
-    out->sum = out->max = 0; // the row's rule adds them
-    int d;
-    if (!find_axis(in, 0, &d)) return false;
-    int64_t ways = mesh_extent(&in->u->mesh, in->attr->mesh);
-    if (!in->attr->mesh || out->dim[d].split != in->attr->mesh || out->dim[d].axis->extent != ways)
-        return infer_fail(in, "permute: '%s' has not one place on each rank in %s", out->dim[d].axis->name,
-                          infer_type(in, 0));
+    MeshSet mesh = in->attr->mesh, left = out->dim[from].split & ~mesh, had = out->dim[to].split;
+    if (from == to || !mesh || mesh & ~out->dim[from].split || mesh & had)
+        return infer_fail(in, "all_to_all joins a split axis and splits another: %s", infer_type(in, 0));
+    // What is split over other mesh axes as well must keep the same places on each of them.
+    const struct {
+        MeshSet outer;
+        const Axis *axis;
+    } both[] = {{left, out->dim[from].axis}, {had, out->dim[to].axis}};
+    for (int i = 0; i < 2; i++) {
+        if (!both[i].outer) continue;
+        if (both[i].outer > (mesh & -mesh))
+            return infer_fail(in, "all_to_all is over the innermost of the mesh axes that split '%s': %s",
+                              both[i].axis->name, infer_type(in, 0));
+        if (both[i].axis->extent % mesh_extent(&in->u->mesh, both[i].outer | mesh))
+            return infer_fail(in, "all_to_all over some of the mesh axes that split '%s' needs even parts: %s",
+                              both[i].axis->name, infer_type(in, 0));
+    }
+    out->dim[from].split = left;
+    out->dim[to].split = had | mesh;
     return true;
 }
 
@@ -71,4 +73,3 @@ double flops_all_reduce(const Unit *u, const Node *n) { return local_elements(u,
 double flops_all_gather(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
 double flops_reduce_scatter(const Unit *u, const Node *n) { return local_elements(u, &n->args[0]->type); }
 double flops_all_to_all(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
-double flops_permute(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }

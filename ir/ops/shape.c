@@ -5,12 +5,17 @@
 
 // from -> to is one to one, one to several (first slowest) or several adjacent to one. A split axis keeps its split
 // when only its name changes; a split into parts gives the split to the first part when the mesh divides that part;
-// merging takes the first's. One more way to take a split axis apart is as it lies, into the ranks' blocks and the
-// places of a block: its padding becomes places, and padding again when the two are merged back.
-static bool is_blocks(const Infer *in, MeshSet split, const Axis *whole, const Axes *parts) {
-    int64_t ways = mesh_extent(&in->u->mesh, split);
-    return split && parts->n == 2 && parts->at[0]->extent == ways &&
-           parts->at[1]->extent == ceil_div(whole->extent, ways);
+// merging takes the first's.
+// Merged axes: the parts of dimension d are parts of the part that a rank has of those before, [first, d), when it has
+// one place of each of these.
+static bool splits_further(const Unit *u, const Type *t, int first, int d) {
+    MeshSet before = 0;
+    for (int i = first; i < d; i++) {
+        if (t->dim[i].axis->extent != mesh_extent(&u->mesh, t->dim[i].split)) return false;
+        before |= t->dim[i].split;
+    }
+    MeshSet own = t->dim[d].split;
+    return before < (own & -own) && t->dim[d].axis->extent % mesh_extent(&u->mesh, own) == 0;
 }
 
 bool infer_rename(Infer *in) {
@@ -28,17 +33,18 @@ bool infer_rename(Infer *in) {
         if (d != at + i)
             return infer_fail(in, "'%s' and '%s' must be neighbours, in this order, to be merged; they are not in %s",
                               from->at[i - 1]->name, from->at[i]->name, infer_type(in, 0));
-        if (i && t->dim[d].split) return infer_whole(in, 0, from->at[i]);
+        if (i && t->dim[d].split && !splits_further(in->u, t, at, d)) return infer_whole(in, 0, from->at[i]);
         if (!checked_mul(before, from->at[i]->extent, &before)) return infer_fail(in, "extent overflow");
     }
     for (int i = 0; i < to->n; i++)
         if (!checked_mul(after, to->at[i]->extent, &after)) return infer_fail(in, "extent overflow");
-    MeshSet split = t->dim[at].split;
-    bool blocks = is_blocks(in, split, (to->n == 1 ? to : from)->at[0], to->n == 1 ? from : to);
-    if (before != after && !blocks)
+    if (before != after)
         return infer_fail(in, "extents differ: '%s' has %lld places, '%s' has %lld", from->at[0]->name,
                           (long long)before, to->at[0]->name, (long long)after);
+    MeshSet split = t->dim[at].split;
     int64_t ways = mesh_extent(&in->u->mesh, split);
+    MeshSet merged = split;
+    for (int i = 1; i < from->n; i++) merged |= t->dim[at + i].split;
     if (split && to->n > 1 && to->at[0]->extent % ways) return infer_whole(in, 0, from->at[0]);
     if (split && from->n > 1 && from->at[0]->extent % ways) return infer_whole(in, 0, from->at[0]);
     Type *out = &in->out[0];
@@ -46,7 +52,7 @@ bool infer_rename(Infer *in) {
     for (int i = 0; i < t->rank; i++) {
         if (i == at)
             for (int j = 0; j < to->n; j++)
-                if (!infer_push(in, out, (Dim){to->at[j], j ? 0 : split})) return false;
+                if (!infer_push(in, out, (Dim){to->at[j], j ? 0 : merged})) return false;
         if (i < at || i >= at + from->n)
             if (!infer_push(in, out, t->dim[i])) return false;
     }

@@ -3,17 +3,22 @@
 #include "ir/eval_core.h"
 
 // Same elements in the same order under other names. A split or merged group of axes must lie in one piece on a rank:
-// only its first axis may be split over the mesh, and evenly enough that the shards are the same places.
+// its first axis may be split over the mesh, evenly enough that the shards are the same places; another only where a
+// rank has one place of each axis before it.
 bool eval_rename(Eval *e, const Node *n) {
     const Value *x = n->args[0], *y = n->results[0];
     const Attr *a = &n->attr;
     const Axes *many = a->axes.n > a->to.n ? &a->axes : &a->to;
     const Type *t = a->axes.n > a->to.n ? &x->type : &y->type;
-    for (int i = 1; i < many->n && a->axes.n != a->to.n; i++)
-        if (t->dim[type_find(t, many->at[i])].split) {
+    bool one = true; // place of all axes before
+    for (int i = 0; i < many->n && a->axes.n != a->to.n; i++) {
+        const Dim *d = &t->dim[type_find(t, many->at[i])];
+        if (d->split && !one) {
             eval_error(e, n, "axis '%s' is not the first of its group and must be whole", many->at[i]->name);
             return false;
         }
+        one &= dim_local(d, e->mesh) == 1;
+    }
     return eval_copy(e, n, y, x);
 }
 

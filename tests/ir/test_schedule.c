@@ -328,6 +328,88 @@ static void check_refused(void) {
             "after I0.0");
 }
 
+// ---- orders at random: the checker against stages that really pass messages ----
+
+typedef struct Queue { // one direction between two chunks
+    int64_t *at, n, taken;
+} Queue;
+
+// Every stage does its items in order, taking what it needs from the front of a queue. True when all end, every message
+// is the microbatch that the item wants, and every chunk did all its work.
+static bool runs(const Schedule *s, Arena *a) {
+    const int64_t m = s->microbatches, all = s->chunks * m;
+    Queue *queues = NEW_ARRAY(a, Queue, 2 * (s->chunks + 1));
+    for (int q = 0; q < 2 * (s->chunks + 1); q++) queues[q].at = NEW_ARRAY(a, int64_t, 4 * all);
+    int64_t *next = NEW_ARRAY(a, int64_t, s->stages), *did[4];
+    for (int kind = 0; kind < 4; kind++) did[kind] = NEW_ARRAY(a, int64_t, all);
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (int i = 0; i < s->stages; i++) {
+            if (next[i] == s->count[i]) continue;
+            const WorkItem w = s->items[i][next[i]];
+            const int64_t at = w.chunk * m + w.microbatch;
+            const bool forward = w.kind == WORK_FORWARD, weight = w.kind == WORK_WEIGHT_GRAD;
+            if (s->place[w.chunk] != i || did[w.kind][at]) return false;
+            if (weight ? !did[WORK_INPUT_GRAD][at] : !forward && !did[WORK_FORWARD][at])
+                return false; // its own stage's
+            if (!weight && (forward ? w.chunk > 0 : w.chunk + 1 < s->chunks)) {
+                Queue *q = forward ? &queues[2 * w.chunk] : &queues[2 * w.chunk + 3];
+                if (q->taken == q->n) continue; // waits
+                if (q->at[q->taken++] != w.microbatch) return false;
+            }
+            if (!weight) {
+                Queue *q = forward ? &queues[2 * w.chunk + 2] : &queues[2 * w.chunk + 1];
+                q->at[q->n++] = w.microbatch;
+            }
+            did[w.kind][at] = 1;
+            next[i]++;
+            moved = true;
+        }
+    }
+    for (int i = 0; i < s->stages; i++)
+        if (next[i] < s->count[i]) return false;
+    for (int64_t k = 0; k < all; k++)
+        if (!did[0][k] || (s->halves ? !did[2][k] || !did[3][k] : !did[1][k])) return false;
+    return true;
+}
+
+static int64_t draw(uint64_t *seed, int64_t below) {
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return (int64_t)((*seed >> 33) % (uint64_t)below);
+}
+
+static void check_random(void) {
+    uint64_t seed = 1;
+    int legal = 0, count = 6000;
+    for (int n = 0; n < count; n++) {
+        Bench b;
+        begin(&b);
+        const ScheduleName name = (ScheduleName)draw(&seed, PIPE_FILE);
+        const int v = name == PIPE_ZBV                                 ? 2
+                      : name == PIPE_GPIPE || name == PIPE_INTERLEAVED ? 1 + (int)draw(&seed, 3)
+                                                                       : 1;
+        Schedule *s = schedule_make(b.arena, name, 1 + (int)draw(&seed, 4), v, 1 + draw(&seed, 5));
+        for (int k = 1 + (int)draw(&seed, 2); k > 0; k--) { // items moved or replaced by another
+            const int i = (int)draw(&seed, s->stages), j = draw(&seed, 8) ? i : (int)draw(&seed, s->stages);
+            const int64_t from = draw(&seed, s->count[i]), near = draw(&seed, 4);
+            int64_t to = draw(&seed, 2) ? draw(&seed, s->count[j]) : from + near;
+            if (to >= s->count[j]) to = s->count[j] - 1;
+            const WorkItem w = s->items[i][from];
+            if (draw(&seed, 16)) s->items[i][from] = s->items[j][to];
+            s->items[j][to] = w;
+        }
+        const bool said = schedule_check(s, b.arena, b.diag, b.at), is = runs(s, b.arena);
+        fflush(b.sink);
+        char *text = said == is ? NULL : text_of(s);
+        CHECK(said == is, "%s: the check says %d %s, running it says %d\n%s", title(s), said, b.said, is, text);
+        free(text);
+        legal += is;
+        end(&b);
+    }
+    CHECK(legal > count / 20 && legal < count / 2, "%d of %d orders are legal: too few of one kind", legal, count);
+    printf("%d orders changed at random, %d of them still legal\n", count, legal);
+}
+
 // One stage may go backward in any order: slots come free out of order.
 static void check_slots(void) {
     Bench b;
@@ -490,6 +572,7 @@ int main(void) {
     check_made();
     check_lengths();
     check_refused();
+    check_random();
     check_slots();
     check_reading();
     check_strategy();

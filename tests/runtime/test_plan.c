@@ -107,7 +107,9 @@ static void refusals(Arena *a) {
     refuse(a, "on tensor [1, 1, 1]", "on tensor [1, 0, 1]", "a collective of nothing");
     refuse(a, "on tensor [1, 1, 1]", "on tensor [4294967296, 4294967296, 1]", "size overflows");
     refuse(a, "on data [1, 2, 1] 128 -> 196", "on data [1, 2, 1] 128 -> 500", "received lies outside");
-    refuse(a, "all_gather sum i32 on data [1, 2, 1]", "all_to_all sum i32 on data [1, 3, 1]", "3 places over 2");
+    refuse(a, "all_gather sum i32 on data [1, 2, 1]", "all_to_all sum i32 on data [1, 9223372036854775807, 1]", "size overflows");
+    refuse(a, "all_gather sum i32 on data [1, 2, 1] 128 -> 196", "all_to_all sum i32 on data [1, 3, 1] 128 -> 500",
+           "received lies outside"); // 12 bytes sent, but two members of two places each are received
     refuse(a, "copy 192 <- 260", "copy 192 <- 512", "a copy outside");
     refuse(a, "zero 256 bytes 4", "zero 256 bytes -4", "a clearing outside");
     refuse(a, "loop 3 reverse", "loop 0 reverse", "0 iterations");
