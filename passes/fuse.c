@@ -16,6 +16,7 @@
 // the same axes, split alike, that read one another or the same values join one kernel. Views of what is in memory stay
 // nodes where only dot and attend read them: those follow any strides.
 #include "passes/fuse.h"
+#include "ir/strategy.h"
 #include "passes/pass.h"
 
 bool fuse_is_fusable(const Fuse *f, const Value *v) {
@@ -53,6 +54,13 @@ static void fuse_block(Func *func, Block *b) {
 }
 
 bool pass_fuse(Unit *u) {
+    if (u->pipeline) {
+        const Strategy *s = u->strategy;
+        bool stages = u->mesh.stages;
+        diag_error(u->diag, stages ? s->pipe_loc : s->microbatches_loc, "not yet supported: running in %s",
+                   stages ? "stages" : "microbatches");
+        return false;
+    }
     for (int i = 0; i < u->funcs.n; i++) fuse_block(u->funcs.at[i], u->funcs.at[i]->top);
     return true;
 }

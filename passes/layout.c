@@ -7,14 +7,15 @@ bool layout_mesh(Unit *u) {
     u->mesh = s->mesh;
     u->mesh.time = u->mesh.stages = 0;
     if (s->pipe_axis) u->mesh.stages = (MeshSet)1 << s->pipe;
-    if (s->microbatches <= 1) return true;
+    bool staged = s->pipe_axis && s->mesh.axis[s->pipe].extent > 1; // then also with one microbatch
+    if (s->microbatches <= 1 && !staged) return true;
     if (u->mesh.n == MESH_MAX) {
         diag_error(u->diag, s->microbatches_loc, "with microbatches a mesh has at most %d axes", MESH_MAX - 1);
         return false;
     }
     u->mesh.time = (MeshSet)1 << u->mesh.n;
     u->mesh.axis[u->mesh.n].name = str_intern(u->strs, MESH_TIME);
-    u->mesh.axis[u->mesh.n++].extent = s->microbatches;
+    u->mesh.axis[u->mesh.n++].extent = s->microbatches > 1 ? s->microbatches : 1;
     return true;
 }
 
@@ -24,7 +25,7 @@ MeshSet layout_split(const Unit *u, const Axis *axis) {
         if (u->strategy->splits[i].axis == axis && !u->strategy->splits[i].between)
             split |= u->strategy->splits[i].over;
     for (int i = 0; i < u->mesh.n; i++)
-        if (u->mesh.axis[i].extent == 1) split &= ~((MeshSet)1 << i);
+        if (u->mesh.axis[i].extent == 1) split &= ~((MeshSet)1 << i) | u->mesh.time;
     return split;
 }
 
