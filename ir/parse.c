@@ -1,168 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The IR's text read back. Recursive descent over one line at a time; types are taken as written (unit_verify checks
 // them).
-#include "base/vec.h"
 #include "ir/op.h"
+#include "ir/parse_core.h"
 #include "ir/recipe.h"
 #include "ir/strategy.h"
 #include "ir/text.h"
-#include <ctype.h>
-#include <errno.h>
-#include <setjmp.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum { DEPTH_MAX = 64 };
 
-typedef struct Named {
-    Str name; // with its suffix
-    Value *value;
-} Named;
-
-typedef struct Parser {
-    Unit *u;
-    Str file;
-    const char *p, *end, *line_start;
-    int line, depth;
-    jmp_buf *fail;
-    Vec(Named) scope;
-} Parser;
-
-static Loc here(const Parser *s) { return (Loc){s->file, s->line, (int)(s->p - s->line_start) + 1, 0}; }
-
-static void __attribute__((noreturn, format(printf, 2, 3))) fail(Parser *s, const char *format, ...) {
-    char text[300];
-    va_list ap;
-    va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
-    va_end(ap);
-    diag_error(s->u->diag, here(s), "%s", text);
-    longjmp(*s->fail, 1);
-}
-
-static char peek(const Parser *s) { return s->p < s->end ? *s->p : '\0'; }
-static void blanks(Parser *s) {
-    while (peek(s) == ' ' || peek(s) == '\t') s->p++;
-}
-static void newline(Parser *s) {
-    blanks(s);
-    if (s->p < s->end && *s->p != '\n') fail(s, "expected the end of the line");
-    while (s->p < s->end && (*s->p == '\n' || *s->p == ' ')) {
-        if (*s->p == '\n') {
-            s->line++;
-            s->line_start = s->p + 1;
-        }
-        s->p++;
-    }
-}
-static bool accept(Parser *s, char c) {
-    blanks(s);
-    if (peek(s) != c || s->p >= s->end) return false;
-    s->p++;
-    return true;
-}
-static void expect(Parser *s, char c) {
-    if (!accept(s, c)) fail(s, "expected '%c'", c);
-}
-static bool word_char(char c) { return isalnum((unsigned char)c) || c == '_'; }
-static Str word(Parser *s) {
-    blanks(s);
-    const char *start = s->p;
-    while (s->p < s->end && word_char(*s->p)) s->p++;
-    if (s->p == start) fail(s, "expected a name");
-    return str_intern_n(s->u->strs, start, (size_t)(s->p - start));
-}
-static bool accept_word(Parser *s, const char *w) {
-    blanks(s);
-    size_t n = strlen(w);
-    if (!n || (size_t)(s->end - s->p) < n || memcmp(s->p, w, n) || (s->p + n < s->end && word_char(s->p[n])))
-        return false;
-    s->p += n;
-    return true;
-}
-static int64_t integer(Parser *s) {
-    blanks(s);
-    char buf[24];
-    size_t n = 0;
-    while (s->p + n < s->end && n < sizeof buf - 1 && (isdigit((unsigned char)s->p[n]) || (!n && s->p[n] == '-'))) {
-        buf[n] = s->p[n];
-        n++;
-    }
-    buf[n] = 0;
-    char *stop;
-    errno = 0;
-    long long v = strtoll(buf, &stop, 10);
-    if (!n || *stop || errno) fail(s, "expected an integer");
-    s->p += n;
-    return v;
-}
-static double number(Parser *s) {
-    blanks(s);
-    char buf[48];
-    size_t n = 0;
-    while (s->p + n < s->end && n < sizeof buf - 1 && (word_char(s->p[n]) || strchr("+-.", s->p[n]))) {
-        buf[n] = s->p[n];
-        n++;
-    }
-    buf[n] = 0;
-    char *stop;
-    double v = strtod(buf, &stop);
-    if (!n || *stop) fail(s, "expected a number");
-    s->p += n;
-    return v;
-}
-static Str string(Parser *s) {
-    expect(s, '"');
-    Vec(char) text = {0};
-    while (peek(s) != '"') {
-        if (s->p >= s->end || *s->p == '\n') fail(s, "unterminated string");
-        char c = *s->p++;
-        if (c == '\\' && s->p < s->end) {
-            c = *s->p++;
-            if (c == 'x' && s->end - s->p >= 2) {
-                char hex[3] = {s->p[0], s->p[1], 0};
-                c = (char)strtol(hex, NULL, 16);
-                if (!c) fail(s, "a NUL in a string");
-                s->p += 2;
-            }
-        }
-        vec_push(s->u->arena, &text, c);
-    }
-    s->p++;
-    return str_intern_n(s->u->strs, text.at ? text.at : "", (size_t)text.n);
-}
-static Loc location(Parser *s) {
-    if (!accept(s, '@')) return (Loc){0};
-    if (peek(s) == '"') { // a name that is not one plain word
-        Loc at = {string(s), 0, 0, 0};
-        expect(s, ':');
-        at.line = (int)integer(s);
-        expect(s, ':');
-        at.col = (int)integer(s);
-        return at;
-    }
-    const char *start = s->p, *stop = start;
-    while (stop < s->end && *stop != '\n' && *stop != ' ') stop++;
-    const char *colon[2] = {NULL, NULL};
-    for (const char *c = start; c < stop; c++)
-        if (*c == ':') {
-            colon[0] = colon[1];
-            colon[1] = c;
-        }
-    if (!colon[0]) fail(s, "expected file:line:column");
-    Loc at = {str_intern_n(s->u->strs, start, (size_t)(colon[0] - start)), 0, 0, 0};
-    s->p = colon[0] + 1;
-    at.line = (int)integer(s);
-    expect(s, ':');
-    at.col = (int)integer(s);
-    return at;
-}
-static Str axis_name(Parser *s) { // "layer", "layer.0"
-    Str name = word(s);
-    return accept(s, '.') ? str_internf(s->u->strs, "%s.%s", name, word(s)) : name;
-}
 static const Axis *axis(Parser *s) {
-    Str name = axis_name(s);
+    Str name = dotted(s);
     const Axis *a = unit_axis(s->u, name);
     if (!a) fail(s, "unknown axis '%s'", name);
     return a;
@@ -324,7 +172,7 @@ static void block(Parser *s, Block *b) {
     }
     while (blanks(s), s->p < s->end && peek(s) != '}') {
         const char *before = s->p;
-        if (!b->owner && accept_word(s, "func")) {
+        if (!b->owner && (accept_word(s, "func") || accept_word(s, "pipeline"))) {
             s->p = before;
             return;
         }
@@ -364,15 +212,11 @@ static void recompute(Parser *s, Strategy *st) {
     }
 }
 
-static int small(Parser *s, int least) {
-    int64_t n = integer(s);
-    if (n < least || n > 1 << 20) fail(s, "expected a number from %d to %d", least, 1 << 20);
-    return (int)n;
-}
+enum { COUNT_MAX = 1 << 20 };
 
 static void pipe(Parser *s, Strategy *st) {
     if (accept_word(s, "microbatches")) {
-        st->microbatches = small(s, 1);
+        st->microbatches = bounded(s, 1, COUNT_MAX);
         st->microbatches_loc = location(s);
         newline(s);
     }
@@ -388,10 +232,10 @@ static void pipe(Parser *s, Strategy *st) {
         fail(s, "unknown schedule");
     }
     if (!accept_word(s, "chunks")) fail(s, "expected 'chunks'");
-    st->chunks = small(s, 0);
+    st->chunks = (int)bounded(s, 1, COUNT_MAX);
     Vec(int64_t) stages = {0};
     if (accept_word(s, "stages")) do
-            vec_push(s->u->arena, &stages, small(s, 1));
+            vec_push(s->u->arena, &stages, bounded(s, 1, COUNT_MAX));
         while (accept(s, ','));
     st->stages = stages.at;
     st->nstages = stages.n;
@@ -486,7 +330,7 @@ static void unit(Parser *s) {
         newline(s);
     }
     while (accept_word(s, "axis")) {
-        Str name = axis_name(s);
+        Str name = dotted(s);
         if (unit_axis(s->u, name)) fail(s, "axis '%s' is declared twice", name);
         expect(s, '=');
         int64_t extent = integer(s);
@@ -498,12 +342,13 @@ static void unit(Parser *s) {
     if (accept_word(s, "strategy")) strategy(s);
     if (accept_word(s, "recipe")) recipe(s);
     while (accept_word(s, "func")) {
-        Str name = word(s);
+        Str name = dotted(s);
         if (unit_func(s->u, name)) fail(s, "func '%s' is defined twice", name);
         newline(s);
         s->scope.n = 0;
         block(s, unit_add_func(s->u, name)->top);
     }
+    if (accept_word(s, "pipeline")) pipeline_parse(s);
     if (s->p < s->end) fail(s, "expected 'func'");
 }
 

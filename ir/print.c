@@ -87,6 +87,8 @@ static void print_string(FILE *out, const char *s) {
     fputc('"', out);
 }
 
+void string_print(const char *s, FILE *out) { print_string(out, s); }
+
 static void print_double(FILE *out, double f) {
     char text[40];
     for (int digits = 6; digits <= 17; digits++) {
@@ -298,6 +300,7 @@ void unit_print(const Unit *u, FILE *out) {
         fputc('\n', out);
         func_print(u->funcs.at[i], out);
     }
+    if (u->pipeline) pipeline_print(u, out);
 }
 
 char *node_line(const Node *n, Arena *a) {

@@ -43,10 +43,10 @@ static void refuse(Check *c, const Node *n) {
                    name, quote);
     else
         diag_error(c->u->diag, n->loc, "%s%s%s needs all of '%s' here, so '%s' cannot be cut into stages", quote, name,
-                   quote, s->pipe_axis ? s->pipe_axis->name : "the layers",
-                   s->pipe_axis ? s->pipe_axis->name : "they");
-    diag_note(c->u->diag, made, "%s%s%s is made here, %s", quote, name, quote,
-              n->op == OP_all_reduce ? "a part of a sum in each" : "a part in each");
+                   quote, s->pipe_axis ? s->pipe_axis->name : "the layers", s->pipe_axis ? s->pipe_axis->name : "they");
+    if (made.line != n->loc.line || made.file != n->loc.file)
+        diag_note(c->u->diag, made, "%s%s%s is made here, a part in each %s", quote, name, quote,
+                  batch ? "microbatch" : "stage");
     const Node *user = user_in(c->f->top, n->results[0]);
     if (user && user->loc.file && (user->loc.line != n->loc.line || user->loc.file != n->loc.file))
         diag_note(c->u->diag, user->loc, "it is used here");

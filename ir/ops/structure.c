@@ -32,7 +32,8 @@ bool infer_repeat(Infer *in) {
             want.dim[want.rank] = (Dim){0};
         }
         if ((want.sum | want.max | type_split(&want)) & split)
-            return infer_fail(in, "what repeat uses is split or pending over its stages: %s", infer_type(in, i));
+            return infer_fail(in, "'%s' is cut into stages, and what the repeat uses is of all of them: %s", axis->name,
+                              infer_type(in, i));
         if (!type_equal(&want, inner)) return infer_fail(in, "repeat: operand %d does not fit its body parameter", i);
         if (i < carries && !type_equal(outer, &y->args[i]->type))
             return infer_fail(in, "a value carried by repeat changes its type: it begins as %s", infer_type(in, i));

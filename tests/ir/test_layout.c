@@ -68,7 +68,7 @@ static const char *world_said(World *w) {
 typedef struct Layout {
     const char *mesh;   // "data=2 tensor=4 microbatch=3": the last is none of the mesh, but the number of microbatches
     const char *splits; // "batch:data head:tensor seq:~tensor zero3:data layer:|pipe", ~: between blocks; zero3 for
-                        // `shard parameters over data`; |: in stages
+                        // `shard parameters over data`; |: in stages; recompute:block
 } Layout;
 
 static void set_strategy(World *w, const Layout *l) {
@@ -94,6 +94,13 @@ static void set_strategy(World *w, const Layout *l) {
         if (stages && m >= 0) {
             s->pipe_axis = axis;
             s->pipe = m;
+        }
+        if (!strcmp(name, "recompute")) {
+            s->recompute = strcmp(over, "block") ? RECOMPUTE_NAMES : RECOMPUTE_BLOCK;
+            s->recompute_names = NEW(w->arena, Str);
+            s->recompute_names[0] = str_intern(w->strs, over);
+            s->nrecompute = s->recompute == RECOMPUTE_NAMES;
+            continue;
         }
         if (!strncmp(name, "zero", 4) && m >= 0) {
             s->shard = (ShardLevel)atoi(name + 4);
@@ -177,8 +184,9 @@ static void compare(const char *what, World *one, Eval *a, Eval *b, const char *
         }
 }
 
-static bool world_start(World *w, const char *path, const char *text, size_t size, const char *what) {
+static bool world_start(World *w, const char *path, const char *text, size_t size, const char *what, const Layout *l) {
     world_new(w, path, text, size);
+    if (w->u && l) set_strategy(w, l);
     if (w->u) w->u->keep_gradients = true;
     if (w->u && RUN(w, whole)) return true;
     fail(what, "%s", world_said(w));
@@ -191,8 +199,8 @@ static bool check_layout(const char *path, const char *text, size_t size, const 
     snprintf(what, sizeof what, "%s, mesh %s, split %s", path, l->mesh, l->splits);
     World one, many;
     bool legal = true;
-    if (!world_start(&one, path, text, size, what) || !world_start(&many, path, text, size, what)) return false;
-    set_strategy(&many, l);
+    if (!world_start(&one, path, text, size, what, NULL) || !world_start(&many, path, text, size, what, l))
+        return false;
     Eval *a = evaluate(&one, "train"), *b = NULL;
     char *dump = NULL;
     size_t dump_size;
@@ -251,6 +259,7 @@ static int check_random(const char *path, const char *text, size_t size, int cou
         for (int m = 0; m < n && level <= 3; m++)
             if (choose(2))
                 snprintf(splits + strlen(splits), sizeof splits - strlen(splits), "zero%d:%c ", level, "abc"[m]);
+        if (!choose(4)) strcat(splits, choose(2) ? "recompute:block " : "recompute:attend ");
         if (!choose(3))
             snprintf(all + strlen(all), sizeof all - strlen(all), " microbatch=%d",
                      2 + choose(strlen(mesh) > 7 ? 1 : 3));
@@ -277,8 +286,7 @@ static int count_in(const Block *b, int *others) {
 
 static void check_count(const char *path, const char *text, size_t size, const Layout *l, Count want) {
     World w;
-    if (!world_start(&w, path, text, size, path)) return;
-    set_strategy(&w, l);
+    if (!world_start(&w, path, text, size, path, l)) return;
     if (!RUN(&w, sharded)) {
         fail(path, "%s", world_said(&w));
         return;
@@ -317,8 +325,7 @@ static Pairs pairs_in(const Block *b) {
 static void check_pairs(const char *path, const char *text, size_t size, const Layout *l, const Pairs want[3]) {
     static const char *const places[] = {"at the top", "forward", "backward"};
     World w;
-    if (!world_start(&w, path, text, size, path)) return;
-    set_strategy(&w, l);
+    if (!world_start(&w, path, text, size, path, l)) return;
     if (!RUN(&w, sharded)) {
         fail(path, "%s", world_said(&w));
         return;
@@ -334,6 +341,28 @@ static void check_pairs(const char *path, const char *text, size_t size, const L
                  l->splits, places[i], got[i].reduces, got[i].gathers, got[i].scatters, want[i].reduces,
                  want[i].gathers, want[i].scatters);
     if (getenv("TGF_DUMP")) func_print(unit_func(w.u, "train"), stderr);
+    world_free(&w);
+}
+
+// A sum over microbatches comes before what is scattered once a step; with sharded gradients behind the scatter, which
+// each microbatch does.
+static void check_scatters(const char *path, const char *text, size_t size, const Layout *l, bool each) {
+    World w;
+    if (!world_start(&w, path, text, size, path, l)) return;
+    if (!RUN(&w, sharded)) {
+        fail(path, "%s", world_said(&w));
+        return;
+    }
+    int scatters = 0, inside = 0;
+    for (const Node *n = unit_func(w.u, "train")->top->first; n; n = n->next) {
+        if (n->body) inside += pairs_in(n->body).scatters;
+        if (n->op != OP_reduce_scatter) continue;
+        scatters++;
+        if (!!(n->args[0]->type.sum & w.u->mesh.time) != each)
+            fail(path, "%s %s: %s is %sa sum over microbatches", l->mesh, l->splits, n->args[0]->name,
+                 each ? "no longer " : "still ");
+    }
+    if (!scatters || !inside == each) fail(path, "%s %s: %d scatters, %d inside", l->mesh, l->splits, scatters, inside);
     world_free(&w);
 }
 
@@ -354,6 +383,8 @@ int main(int argc, char **argv) {
         {"data=2 pipe=2 tensor=2 microbatch=2",
          "batch:data layer:|pipe head:tensor hidden:tensor vocab:tensor seq:~tensor zero1:data"},
         {"data=2 pipe=2 microbatch=2", "batch:data layer:|pipe zero3:data"},
+        {"data=2 pipe=2 microbatch=2", "batch:data layer:|pipe zero2:data recompute:block"},
+        {"pipe=3 tensor=2 microbatch=2", "layer:|pipe head:tensor hidden:tensor vocab:tensor recompute:dot"},
         {"data=2", "batch:data zero1:data"},
         {"data=5", "batch:data zero2:data"}, // nothing is even
         {"data=4", "batch:data zero3:data"},
@@ -435,12 +466,14 @@ int main(int argc, char **argv) {
             continue;
         }
         for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
-            check_layout(paths[p], text, size, &layouts[i], i < 33);
+            check_layout(paths[p], text, size, &layouts[i], i < 35);
         printf("%s: %d of %d random layouts are legal\n", paths[p], check_random(paths[p], text, size, random), random);
         for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
             if (counts[i].model == p) check_count(paths[p], text, size, &counts[i].layout, counts[i].count);
         for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
             if (pairs[i].model == p) check_pairs(paths[p], text, size, &pairs[i].layout, pairs[i].pairs);
+        check_scatters(paths[p], text, size, &(Layout){"data=2 microbatch=2", "batch:data zero1:data"}, false);
+        check_scatters(paths[p], text, size, &(Layout){"data=2 microbatch=2", "batch:data zero2:data"}, true);
         free(text);
     }
     printf("%d failures\n", failures);

@@ -55,39 +55,69 @@ static char *replaced(const char *text, const char *from, const char *to) {
     return out;
 }
 
-int main(void) {
+typedef const char *Damage[2];
+
+// Accepted, and printed as it is; refused with each of the damages.
+static int check(const char *path, const Damage *damages, size_t ndamages) {
     int failures = 0;
-    char *text = read_file("tests/ir/text.tgi"), *printed = NULL;
-    if (!accepts(text, &printed)) printf("FAIL: the example is refused\n"), failures++;
+    char *text = read_file(path), *printed = NULL;
+    if (!accepts(text, &printed)) printf("FAIL: %s is refused\n", path), failures++;
     if (printed && strcmp(text, printed)) printf("FAIL: printed differently:\n%s", printed), failures++;
     free(printed);
-    static const char *const damages[][2] = {
-        {"over width @tiny", "over hidden @tiny"},                 // contracts an axis one operand lacks
-        {"+sum(tensor) = dot", "= dot"},                           // pending mark missing
-        {"all_reduce %y on tensor", "all_reduce %y on data"},      // wrong group
-        {"add %x.3, %3", "add %x.3, %y"},                          // pending meets replicated
-        {"tanh %h", "tanh %4"},                                    // used before its definition
-        {"output %loss", "output %h"},                             // outside its scope
-        {"tanh %h", "tanh %h, %h"},                                // operand count
-        {"yield %4, %h", "yield %4"},                              // too few yields
-        {"yield %4, %h", "yield %h, %4"},                          // carried type changes
-        {"carry 1 stack 1", "carry 2"},                            //
-        {"axis vocab=11", "axis vocab=12"},                        // extents disagree
-        {"%6: f32[]", "%5: f32[]"},                                // defined twice
-        {"= tanh", "= tanhh"},                                     // no such op
-        {"take %wte, %ids over vocab", "take %wte, %ids over width"},
-        {"i32[batch/data=8]", "f32[batch/data=8]"},                // ids must be integers
-        {"f32[vocab=11, width=6] = param", "f32[vocab/tensor=11, width/tensor=6] = param"},
-        {"add %x.3, %3\n        yield", "add %x.3, %3\n        yield %4\n        yield"},
-        {"over data=2", "over data=0"},
-        {"\"ids\"", "\"ids"},
-    };
-    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+    for (size_t i = 0; i < ndamages; i++) {
         char *bad = replaced(text, damages[i][0], damages[i][1]);
         if (accepts(bad, NULL)) printf("FAIL: accepted with '%s' for '%s'\n", damages[i][1], damages[i][0]), failures++;
         free(bad);
     }
     free(text);
+    return failures;
+}
+
+int main(void) {
+    static const Damage damages[] = {
+        {"over width @tiny", "over hidden @tiny"},            // contracts an axis one operand lacks
+        {"+sum(tensor) = dot", "= dot"},                      // pending mark missing
+        {"all_reduce %y on tensor", "all_reduce %y on data"}, // wrong group
+        {"add %x.3, %3", "add %x.3, %y"},                     // pending meets replicated
+        {"tanh %h", "tanh %4"},                               // used before its definition
+        {"output %loss", "output %h"},                        // outside its scope
+        {"tanh %h", "tanh %h, %h"},                           // operand count
+        {"yield %4, %h", "yield %4"},                         // too few yields
+        {"yield %4, %h", "yield %h, %4"},                     // carried type changes
+        {"carry 1 stack 1", "carry 2"},                       //
+        {"axis vocab=11", "axis vocab=12"},                   // extents disagree
+        {"%6: f32[]", "%5: f32[]"},                           // defined twice
+        {"= tanh", "= tanhh"},                                // no such op
+        {"take %wte, %ids over vocab", "take %wte, %ids over width"},
+        {"i32[batch/data=8]", "f32[batch/data=8]"}, // ids must be integers
+        {"f32[vocab=11, width=6] = param", "f32[vocab/tensor=11, width/tensor=6] = param"},
+        {"add %x.3, %3\n        yield", "add %x.3, %3\n        yield %4\n        yield"},
+        {"over data=2", "over data=0"},
+        {"\"ids\"", "\"ids"},
+    };
+    static const Damage tasks[] = {
+        {"over layer.0 first", "over layer.2 first"}, // unknown axis
+        {"axis layer.0=2 of layer", "axis layer.0=2 of larger"},
+        {"chunk on 1", "chunk on 2"},                     // no such stage
+        {"chunk on 0 variant 0", "chunk on 0 variant 2"}, // no such variant
+        {"channel from 0", "channel from 2"},             // no such chunk
+        {"task train.f0", "task train.f2"},               // no such function
+        {"chunks 2 halves", "chunks 3 halves"},           // not the pipeline's
+        {"place 0 1", "place 0 2"},
+        {"F0.0 F0.1", "F0.0 F0.2"}, // no such microbatch
+        {"F0.0 F0.1", "F0.0 G0.1"},
+        {"schedule zbh1", "schedule zbh9"},
+        {"6: zero 0", "7: zero 0"}, // fewer steps than announced
+        {"6: zero 0", "5: zero 0"},
+        {"wait 0 m0", "wait 1 m0"}, // no such channel
+        {"run clip -1", "run clip -2"},
+        {"send 0 m0", "sent 0 m0"},
+        {"stages 2, 3 @", "stages 2, 0 @"},
+        {"schedule 1f1b", "schedule file"},           // without its path
+        {"        0:\n        0:\n", "        0:\n"}, // a stage is absent
+    };
+    int failures = check("tests/ir/text.tgi", damages, sizeof damages / sizeof *damages) +
+                   check("tests/ir/tasks.tgi", tasks, sizeof tasks / sizeof *tasks);
     printf("%d failures\n", failures);
     return failures != 0;
 }

@@ -3,8 +3,10 @@
 //     x = y + z          # error: unknown name 'z' # note: some note
 // expects, on that line, an error (and a note) whose message holds the text; `# error@FILE: text` expects an error
 // anywhere in FILE (a base name; nothing: an error without a place). Notes that are not announced are free, errors are
-// not. A first line `# with: -D n=3 --strategy s` gives options.
+// not. A first line `# with: -D n=3 --strategy s --after resolve` gives options; with the last the errors
+// are those of the passes up to this one.
 #include "frontend/frontend.h"
+#include "passes/pass.h"
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,11 +78,12 @@ static void run(const char *path) {
     FrontendDefine defines[8];
     FrontendOptions o = {.path = path, .arena = a, .scratch = scratch, .strs = strtable_new(a), .defines = defines};
     o.diag = diag_new(a, out, false);
-    char with[300] = "";
+    char with[300] = "", *after = NULL;
     if (text && sscanf(text, "# with: %299[^\n]", with) == 1) {
         for (char *word = strtok(with, " "); word; word = strtok(NULL, " ")) {
             char *value = strtok(NULL, " ");
             if (value && !strcmp(word, "--strategy")) o.strategy = value;
+            else if (value && !strcmp(word, "--after")) after = value;
             else if (!value || strcmp(word, "-D") || !frontend_parse_define(value, a, &defines[o.ndefines++])) {
                 printf("%s: bad 'with' line\n", path);
                 failures++;
@@ -90,6 +93,10 @@ static void run(const char *path) {
     }
     FrontendResult result;
     bool ok = frontend_load(&o, &result);
+    if (ok && after) {
+        ok = passes_run(result.unit, &(PassOptions){.last = after});
+        result.unit = ok ? result.unit : NULL;
+    }
     fclose(out);
     Messages got = {0};
     if (ok || result.unit || !diag_errors(o.diag)) {
