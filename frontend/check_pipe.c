@@ -196,9 +196,7 @@ static void check_chunks(PipeCheck *c) {
         if (!given) s->chunks = 2;
         if (s->chunks != 2) diag_error(c->f->diag, at, "schedule zbv has 2 chunks a stage");
         break;
-    case PIPE_FILE:
-        if (!given) s->chunks = 1;
-        break;
+    case PIPE_FILE: break; // 0: as the file says
     default:
         if (!given) s->chunks = 1;
         if (s->chunks != 1)
@@ -211,7 +209,7 @@ static void check_stages(PipeCheck *c) {
     const Strategy *s = c->s;
     int64_t layers = s->pipe_axis->extent, stages = s->mesh.axis[s->pipe].extent, chunks = 0, sum = 0;
     const char *name = s->pipe_axis->name;
-    if (!checked_mul(stages, s->chunks, &chunks)) chunks = INT64_MAX;
+    if (!checked_mul(stages, s->chunks ? s->chunks : 1, &chunks)) chunks = INT64_MAX;
     if (chunks > layers) {
         diag_error(c->f->diag, s->pipe_loc, "%lld %s for %lld places of '%s': each needs one", (long long)chunks,
                    s->chunks > 1 ? "chunks" : "stages", (long long)layers, name);
@@ -220,7 +218,7 @@ static void check_stages(PipeCheck *c) {
     if (!s->nstages) return;
     Loc at = key_loc(c, "stages", s->pipe_loc);
     for (int i = 0; i < s->nstages; i++) sum += s->stages[i];
-    if (s->nstages != chunks)
+    if (s->chunks && s->nstages != chunks) // else the file says how many
         diag_error(c->f->diag, at, "'stages' has %d numbers, one for each of %lld chunks is needed (%lld stages%s)",
                    s->nstages, (long long)chunks, (long long)stages,
                    s->chunks > 1 ? arena_printf(c->f->arena, ", %d chunks each", s->chunks) : "");

@@ -232,7 +232,7 @@ static void pipe(Parser *s, Strategy *st) {
         fail(s, "unknown schedule");
     }
     if (!accept_word(s, "chunks")) fail(s, "expected 'chunks'");
-    st->chunks = (int)bounded(s, 1, COUNT_MAX);
+    st->chunks = (int)bounded(s, 0, COUNT_MAX);
     Vec(int64_t) stages = {0};
     if (accept_word(s, "stages")) do
             vec_push(s->u->arena, &stages, bounded(s, 1, COUNT_MAX));

@@ -60,7 +60,7 @@ struct Strategy {
     int pipe;              // the mesh axis
     ScheduleName schedule;
     Str schedule_file; // PIPE_FILE: path as written
-    int chunks;        // pieces of the model a stage has: 1; interleaved: v; zbv: 2
+    int chunks;        // pieces of the model a stage has: 1; interleaved: v; zbv: 2; 0: as the schedule's file says
     int nstages;       // `stages`: layers of each chunk in the model's order, or 0: as even as can be
     int64_t *stages;
     Loc pipe_loc;

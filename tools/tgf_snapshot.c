@@ -248,13 +248,44 @@ static const Axis *axis_named(const Unit *u, const char *name) {
     return NULL;
 }
 
+static const Axis *layers_of(const Unit *u) {
+    const Func *f = unit_func(u, "eval");
+    for (const Node *n = f ? f->top->first : NULL; n; n = n->next)
+        if (n->op == OP_repeat && n->attr.axes.at[0]->extent > 1) return n->attr.axes.at[0];
+    return NULL;
+}
+
+// The line of a pipeline over the mesh axis `stages` of P, or that of microbatches alone.
+static char *draw_pipeline(RandomStrategies *r, const Axis *layers, int64_t p, char *text, char **label) {
+    static const char *const names[] = {"1f1b", "gpipe", "zbh1", "interleaved", "zbv"};
+    const Axis *batch = axis_named(r->unit, "batch");
+    int64_t parts = batch ? 1 + draw(r, (uint32_t)(batch->extent < 6 ? batch->extent : 6)) : 1;
+    if (!p && parts > 1) {
+        *label = arena_printf(r->arena, "%s microbatches %d", *label, (int)parts);
+        return arena_printf(r->arena, "%s\n    microbatches = %d", text, (int)parts);
+    }
+    if (!p) return text;
+    const char *schedule = names[draw(r, 2 * p <= layers->extent ? 5 : 3)];
+    *label = arena_printf(r->arena, "%s %s in %d stages %s microbatches %d", *label, layers->name, (int)p, schedule,
+                          (int)parts);
+    return arena_printf(r->arena, "%s\n    split %s over stages schedule = %s, microbatches = %d", text, layers->name,
+                        schedule, (int)parts);
+}
+
 const char *random_strategy(RandomStrategies *r, const CompileRequest *request, const char *name,
                             const char **out_label, int *illegal) {
     static const char *const names[] = {"mesh_a", "mesh_b", "mesh_c"};
     for (int tries = 0; tries < 10000; tries++) {
         int64_t left = r->ranks;
         int meshes = 1 + (int)draw(r, 3);
-        char *text = arena_printf(r->arena, "strategy %s {\n    mesh ", name), *label = "";
+        const Axis *layers = layers_of(r->unit);
+        int64_t most = layers && layers->extent < left ? layers->extent : left;
+        int64_t stages = layers && most > 1 && !draw(r, 4) ? 2 + draw(r, (uint32_t)(most > 4 ? 3 : most - 1)) : 0;
+        char *text = arena_printf(r->arena, "strategy %s {", name), *label = "";
+        if (stages) {
+            left /= stages;
+            text = arena_printf(r->arena, "%s\n    mesh stages = %d", text, (int)stages);
+        }
         for (int m = 0; m < meshes; m++) {
             int64_t extent = left >= 2 ? 2 + draw(r, (uint32_t)(left - 1)) : 1;
             if (extent == 1) {
@@ -262,7 +293,8 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
                 break;
             }
             left /= extent;
-            text = arena_printf(r->arena, "%s%s%s = %d", text, m ? ", " : "", names[m], (int)extent);
+            text =
+                arena_printf(r->arena, "%s%s%s = %d", text, m || stages ? ", " : "\n    mesh ", names[m], (int)extent);
             label = arena_printf(r->arena, "%s%s%d", label, m ? "x" : "", (int)extent);
         }
         int splits = 0;
@@ -291,6 +323,11 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
                          : arena_printf(r->arena, "%s\n    shard %s over %s", text, shards[level], names[m]);
             label = arena_printf(r->arena, "%s %s/%c", label, shards[level], names[m][5]);
             splits++;
+        }
+        if (stages || !draw(r, 5)) {
+            const char *before = text;
+            text = draw_pipeline(r, layers, stages, text, &label);
+            splits += text != before;
         }
         if (!splits) continue;
         static const char *const again[] = {"block", "attend", "dot", "dot, attend", "sum, max", "auto memory = 1TB"};
