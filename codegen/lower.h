@@ -11,10 +11,10 @@
 #include "ir/op.h"
 #include "ir/storage.h"
 
-// A run-time integer of the kernel: base + factor * coordinate along mesh, or the iteration number of the repeat whose
-// body parameter `iteration` is.
+// A run-time integer of the kernel: factor * coordinate along mesh + first * (the running chunk's first layer), or the
+// iteration number, on the whole axis, of the repeat whose body parameter `iteration` is.
 typedef struct LowerScalar {
-    int64_t factor;
+    int64_t factor, first;
     MeshSet mesh;
     const Value *iteration; // NULL: the other kind
 } LowerScalar;

@@ -150,13 +150,15 @@ KIndex lower_address(Lower *l, const Value *outer, const KIndex *at) {
 KExpr *lower_scalar(Lower *l, LowerScalar s) {
     for (int i = 0; i < l->out->scalars.n; i++) {
         const LowerScalar *t = &l->out->scalars.at[i];
-        if (t->factor == s.factor && t->mesh == s.mesh && t->iteration == s.iteration) return kb_scalar(l->k, i);
+        if (t->factor == s.factor && t->first == s.first && t->mesh == s.mesh && t->iteration == s.iteration)
+            return kb_scalar(l->k, i);
     }
     vec_push(l->arena, &l->out->scalars, s);
     return kb_scalar(l->k, l->out->scalars.n - 1);
 }
 
 KExpr *lower_shard_offset(Lower *l, const Dim *d) {
+    if (d->axis->whole) return lower_scalar(l, (LowerScalar){.first = 1}); // a chunk's layers: split over nothing
     if (mesh_extent(&l->unit->mesh, d->split) == 1) return kb_const(l->k, DT_I32, 0);
     return lower_scalar(l, (LowerScalar){.factor = lower_local(l, d), .mesh = d->split});
 }

@@ -16,7 +16,8 @@ const Node *lower_scatter_of(const Node *n) {
 static const Value *outside(const Node *n, const Value *v) { return n->op == OP_fused ? n->args[v->index] : v; }
 
 static bool same_places(const Place *a, const Place *b) {
-    return a->offset == b->offset && !memcmp(a->loop_stride, b->loop_stride, sizeof a->loop_stride) &&
+    return a->section == b->section && a->offset == b->offset && a->micro == b->micro &&
+           !memcmp(a->loop_stride, b->loop_stride, sizeof a->loop_stride) &&
            !memcmp(a->dim_stride, b->dim_stride, sizeof a->dim_stride);
 }
 

@@ -205,11 +205,13 @@ static KExpr *part_value(Lower *l, const Node *n, const KIndex *at) {
     return x ? kb_select(l->k, ok, x, zero_of(l, t->dtype)) : NULL;
 }
 
+static int64_t whole_extent(const Dim *d) { return d->axis->whole ? d->axis->whole->extent : d->axis->extent; }
+
 // The number of the element in the whole value, as two words.
 static void element_number(Lower *l, const Type *t, const KIndex *at, KExpr **out_lo, KExpr **out_hi) {
     Kernel *k = l->k;
     int64_t total = 1;
-    for (int i = 0; i < t->rank; i++) total *= t->dim[i].axis->extent;
+    for (int i = 0; i < t->rank; i++) total *= whole_extent(&t->dim[i]);
     *out_hi = word(l, 0);
     if (total <= INT32_MAX) { // padding may lie beyond, but not beyond 32 bits
         KIndex sum = {0};
@@ -217,7 +219,7 @@ static void element_number(Lower *l, const Type *t, const KIndex *at, KExpr **ou
         for (int i = t->rank - 1; i >= 0; i--) {
             KIndex g = global(l, &t->dim[i], &at[i]);
             kindex_add(k, &sum, &g, stride);
-            stride *= t->dim[i].axis->extent;
+            stride *= whole_extent(&t->dim[i]);
         }
         *out_lo = coordinate_expr(l, &sum);
         return;
@@ -225,7 +227,7 @@ static void element_number(Lower *l, const Type *t, const KIndex *at, KExpr **ou
     KExpr *lo = word(l, 0), *hi = word(l, 0), *top = word(l, INT32_MIN);
     for (int i = 0; i < t->rank; i++) { // (hi, lo) = (hi, lo) * extent + coordinate
         KIndex g = global(l, &t->dim[i], &at[i]);
-        KExpr *c = coordinate_expr(l, &g), *extent = word(l, (int32_t)(uint32_t)t->dim[i].axis->extent);
+        KExpr *c = coordinate_expr(l, &g), *extent = word(l, (int32_t)(uint32_t)whole_extent(&t->dim[i]));
         hi = kb_add(k, kb_mul(k, hi, extent), kb_op(k, K_MULHI, DT_I32, lo, extent, NULL));
         lo = kb_add(k, kb_mul(k, lo, extent), c);
         KExpr *carries = kb_lt(k, kb_op(k, K_XOR, DT_I32, lo, top, NULL), kb_op(k, K_XOR, DT_I32, c, top, NULL));

@@ -68,11 +68,12 @@ static void print_header(FILE *out, const Build *b) {
     fprintf(out, "// Made by tgfc from the model '%s'", p->model);
     if (p->strategy && *p->strategy) fprintf(out, ", strategy '%s'", p->strategy);
     fprintf(out, ". Do not edit.\n//\n// Functions:");
-    for (int i = 0; i < p->nfuncs; i++) fprintf(out, " %s", p->funcs[i].name);
+    for (int i = 0; i < p->nprograms; i++) fprintf(out, " %s", p->programs[i].name);
     fprintf(out, "\n// Ranks: %" PRId64, plan_ranks(p));
     for (int i = 0; i < p->nmesh; i++)
         fprintf(out, "%s%s=%" PRId64, i ? ", " : " (", p->mesh[i].name, p->mesh[i].extent);
-    fprintf(out, "%s, %" PRId64 " bytes on each\n", p->nmesh ? ")" : "", p->slab_bytes);
+    fprintf(out, "%s, %s%" PRId64 " bytes on each\n", p->nmesh ? ")" : "", p->nstages > 1 ? "at most " : "",
+            p->slab_bytes);
     print_leaves(out, p, PLAN_INPUT, "Inputs:");
     print_leaves(out, p, PLAN_OUTPUT, "Outputs:");
     print_leaves(out, p, PLAN_PARAM, "Parameters:");

@@ -10,6 +10,7 @@
 typedef struct Planner {
     Unit *unit;
     const FuncStorage *places;
+    int variant; // of the function at hand
     Arena *arena;
     Jobs *jobs;
     Plan *plan;
@@ -35,9 +36,23 @@ static bool fail(Planner *p, const Node *n, const char *why) {
 }
 
 static PlanArg arg_of(const Place *at) {
-    PlanArg a = {.offset = at->offset};
+    PlanArg a = {.section = (PlanSection)at->section, .offset = at->offset, .micro = at->micro};
     for (int i = 0; i < PLAN_LOOPS && i < LOOP_MAX; i++) a.stride[i] = at->loop_stride[i];
     return a;
+}
+
+// Bytes from the first element of a value to behind its last.
+static int64_t span_with(const Planner *p, const Type *t, const int64_t *stride) {
+    int64_t last = 0;
+    for (int d = 0; d < t->rank; d++) last += (dim_local(&t->dim[d], &p->unit->mesh) - 1) * stride[d];
+    return (last + 1) * dtype_bytes(t->dtype);
+}
+
+static int64_t span_of(const Planner *p, const Value *v) { return span_with(p, &v->type, place_of(p, v)->dim_stride); }
+
+static bool same_arg(const PlanArg *a, const PlanArg *b) {
+    return a->section == b->section && a->offset == b->offset && a->micro == b->micro &&
+           !memcmp(a->stride, b->stride, sizeof a->stride);
 }
 
 static PlanInstr *instr_add(Planner *p, int kind, const Node *n, const Value *v) {
@@ -48,22 +63,37 @@ static PlanInstr *instr_add(Planner *p, int kind, const Node *n, const Value *v)
     return &p->instrs.at[p->instrs.n - 1];
 }
 
+// Microbatches are the innermost coordinate: of all coordinates along `mesh`, neighbours differ in the microbatch.
+static PlanScalar affine(const Planner *p, const LowerScalar *s) {
+    const Mesh *mesh = &p->unit->mesh;
+    PlanScalar out = {.kind = SCALAR_AFFINE, .factor = s->factor, .mesh = s->mesh, .first_factor = s->first};
+    if (!(s->mesh & mesh->time)) return out;
+    out.mesh &= ~mesh->time;
+    out.micro_factor = s->factor;
+    out.factor = out.mesh ? s->factor * mesh_extent(mesh, mesh->time) : 0;
+    return out;
+}
+
 static void call(Planner *p, const Node *n, int job, const Value *const *bufs, int nbufs, const LowerScalar *scalars,
                  int nscalars) {
     PlanInstr *in = instr_add(p, INSTR_KERNEL, n, n->nresults ? n->results[0] : NULL);
     in->kernel = job;
     in->nargs = nbufs;
     in->args = NEW_ARRAY(p->arena, PlanArg, nbufs + 1);
-    for (int i = 0; i < nbufs; i++) in->args[i] = arg_of(place_of(p, bufs[i]));
+    for (int i = 0; i < nbufs; i++) {
+        in->args[i] = arg_of(place_of(p, bufs[i]));
+        in->args[i].bytes = span_of(p, bufs[i]);
+    }
     in->nscalars = nscalars;
     in->scalars = NEW_ARRAY(p->arena, PlanScalar, nscalars + 1);
     for (int i = 0; i < nscalars; i++) {
         PlanScalar *s = &in->scalars[i];
         if (!scalars[i].iteration) {
-            *s = (PlanScalar){.kind = SCALAR_AFFINE, .factor = scalars[i].factor, .mesh = scalars[i].mesh};
+            *s = affine(p, &scalars[i]);
             continue;
         }
-        *s = (PlanScalar){.kind = SCALAR_ITERATION, .loop = -1};
+        const Axis *axis = scalars[i].iteration->block->owner->attr.axes.at[0];
+        *s = (PlanScalar){.kind = SCALAR_ITERATION, .loop = -1, .first_factor = axis->whole ? 1 : 0};
         for (int d = 0; d < p->depth; d++)
             if (p->loop[d] == scalars[i].iteration->block) s->loop = d;
         if (s->loop < 0) fail(p, n, "reads the iteration of a repeat it is not in");
@@ -109,7 +139,8 @@ static bool is_dense(const Planner *p, const Value *v) {
 }
 
 static bool same_address(const Place *a, const Place *b) {
-    return a->offset == b->offset && !memcmp(a->loop_stride, b->loop_stride, sizeof a->loop_stride);
+    return a->section == b->section && a->offset == b->offset && a->micro == b->micro &&
+           !memcmp(a->loop_stride, b->loop_stride, sizeof a->loop_stride);
 }
 
 static bool same_layout(const Planner *p, const Value *a, const Value *b) {
@@ -123,7 +154,7 @@ static void copy(Planner *p, const Node *n, const Value *v, PlanArg to, const in
     int64_t dense[RANK_MAX];
     dense_strides(p, t, dense);
     bool alike = has_strides(p, t, to_stride, from_stride);
-    if (alike && !memcmp(&to, &from, sizeof to)) return;
+    if (alike && same_arg(&to, &from)) return;
     bool is_bytes = alike && has_strides(p, t, to_stride, dense);
     int job = 0;
     if (!is_bytes)
@@ -133,6 +164,8 @@ static void copy(Planner *p, const Node *n, const Value *v, PlanArg to, const in
     in->args = NEW_ARRAY(p->arena, PlanArg, 2);
     in->args[0] = to;
     in->args[1] = from;
+    in->args[0].bytes = is_bytes ? 0 : span_with(p, t, to_stride);
+    in->args[1].bytes = is_bytes ? 0 : span_with(p, t, from_stride);
     if (is_bytes) in->bytes = local_bytes(p, t);
     else in->kernel = job, in->nargs = 2;
 }
@@ -149,6 +182,7 @@ typedef struct Move {
 
 static bool overlap(const Planner *p, const Value *a, const Value *b) {
     int64_t x = place_of(p, a)->offset, y = place_of(p, b)->offset;
+    if (place_of(p, a)->section != place_of(p, b)->section) return false;
     return x < y + local_bytes(p, &b->type) && y < x + local_bytes(p, &a->type);
 }
 
@@ -355,6 +389,7 @@ static void plan_node(Planner *p, const Node *n) {
     case OP_param:
     case OP_state:
     case OP_input:
+    case OP_buffer:
     case OP_yield: return;
     case OP_dot:
     case OP_attend:
@@ -367,15 +402,10 @@ static void plan_node(Planner *p, const Node *n) {
     case OP_assign: copy_value(p, n, n->args[0], n->args[1]); return;
     case OP_output: {
         const Storage *s = p->unit->storage;
-        for (int i = 0; i < s->nleaves; i++)
-            if (s->leaves[i].kind == LEAF_OUTPUT && s->leaves[i].name == n->attr.s) {
-                int64_t dense[RANK_MAX];
-                const Place *from = place_of(p, n->args[0]);
-                dense_strides(p, &n->args[0]->type, dense);
-                copy(p, n, n->args[0], (PlanArg){.offset = s->leaves[i].offset}, dense, arg_of(from), from->dim_stride);
-                return;
-            }
-        fail(p, n, "an output without a place");
+        const Leaf *leaf = storage_leaf(s, LEAF_OUTPUT, n->attr.s);
+        const Place *from = place_of(p, n->args[0]);
+        Place to = storage_leaf_place(&p->unit->mesh, leaf, p->variant, &n->args[0]->type);
+        copy(p, n, n->args[0], arg_of(&to), to.dim_stride, arg_of(from), from->dim_stride);
         return;
     }
     default: break;
@@ -409,48 +439,6 @@ static void plan_block(Planner *p, const Block *b) {
 
 // ---- the whole
 
-static void plan_leaves(Planner *p) {
-    const Storage *s = p->unit->storage;
-    p->plan->nleaves = s->nleaves;
-    p->plan->leaves = NEW_ARRAY(p->arena, PlanLeaf, s->nleaves + 1);
-    for (int i = 0; i < s->nleaves; i++) {
-        const Leaf *l = &s->leaves[i];
-        PlanLeaf *out = &p->plan->leaves[i];
-        *out = (PlanLeaf){.kind = (PlanLeafKind)l->kind,
-                          .name = l->name,
-                          .storage = l->storage ? l->storage : str_intern(p->unit->strs, ""),
-                          .dtype = (PlanDType)l->type.dtype,
-                          .rank = l->type.rank,
-                          .offset = l->offset,
-                          .bytes = l->bytes,
-                          .least = l->least,
-                          .limit = l->limit};
-        for (int d = 0; d < l->type.rank; d++) {
-            const Dim *dim = &l->type.dim[d];
-            out->dim[d] = (PlanDim){dim->axis->name, dim->axis->extent, dim->split, dim_local(dim, &p->unit->mesh)};
-        }
-    }
-}
-
-static void list_leaf(Planner *p, int **list, int *n, LeafKind kind, Str name) {
-    const Storage *s = p->unit->storage;
-    for (int i = 0; i < s->nleaves; i++) {
-        if (s->leaves[i].kind != kind || s->leaves[i].name != name) continue;
-        for (int j = 0; j < *n; j++)
-            if ((*list)[j] == i) return;
-        if (!*list) *list = NEW_ARRAY(p->arena, int, s->nleaves);
-        (*list)[(*n)++] = i;
-        return;
-    }
-}
-
-static void list_leaves(Planner *p, const Func *f, PlanFunc *out) {
-    for (const Node *n = f->top->first; n; n = n->next) {
-        if (n->op == OP_input) list_leaf(p, &out->inputs, &out->ninputs, LEAF_INPUT, n->attr.s);
-        if (n->op == OP_output) list_leaf(p, &out->outputs, &out->noutputs, LEAF_OUTPUT, n->attr.s);
-    }
-}
-
 Plan *plan_build(Unit *u, Arena *arena, Jobs *jobs) {
     const Storage *s = u->storage;
     Plan *plan = NEW(arena, Plan);
@@ -458,29 +446,20 @@ Plan *plan_build(Unit *u, Arena *arena, Jobs *jobs) {
     plan->abi = PLAN_ABI;
     plan->model = u->name;
     plan->strategy = u->strategy ? u->strategy->name : str_intern(u->strs, "");
-    plan->nmesh = u->mesh.n;
-    for (int i = 0; i < u->mesh.n; i++) {
-        plan->mesh[i].name = u->mesh.axis[i].name;
-        plan->mesh[i].extent = u->mesh.axis[i].extent;
-    }
-    plan->slab_bytes = s->slab_bytes;
-    plan->param_bytes = s->param_bytes;
-    plan->state_bytes = s->state_bytes;
-    plan->io_bytes = s->io_bytes;
-    plan->activation_bytes = s->activation_bytes;
-    plan_leaves(&p);
     plan->nfuncs = u->funcs.n;
     plan->funcs = NEW_ARRAY(arena, PlanFunc, u->funcs.n + 1);
     for (int i = 0; i < u->funcs.n; i++) {
         const Func *f = u->funcs.at[i];
         p.places = &s->funcs[i];
-        plan->funcs[i] = (PlanFunc){.name = f->name, .first = p.instrs.n};
+        p.variant = s->pipeline->variant_of[i];
+        plan->funcs[i] = (PlanFunc){
+            .name = f->name, .variant = p.variant, .first = p.instrs.n, .work_bytes = s->funcs[i].activation_bytes};
         plan_block(&p, f->top);
         plan->funcs[i].count = p.instrs.n - plan->funcs[i].first;
-        list_leaves(&p, f, &plan->funcs[i]);
     }
     plan->instrs = p.instrs.at;
     plan->ninstrs = p.instrs.n;
+    if (!p.failed) p.failed = !plan_layout(u, arena, plan) || !plan_programs(u, arena, plan);
     return p.failed ? NULL : plan;
 }
 

@@ -9,3 +9,8 @@
 // rendered (plan_finish). NULL after a diagnostic.
 Plan *plan_build(Unit *u, Arena *arena, Jobs *jobs);
 void plan_finish(Plan *p, const Jobs *jobs);
+
+// plan_tasks.c: mesh, leaves, sections, chunks and stages, from the unit's storage. False after a diagnostic.
+bool plan_layout(const Unit *u, Arena *arena, Plan *p);
+// The step lists.
+bool plan_programs(const Unit *u, Arena *arena, Plan *p);

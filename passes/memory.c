@@ -7,92 +7,16 @@
 //   %s, stacked along layer by a repeat                       offset 45056 + 2048 * iteration
 //   assign %w, %w2                                            %w2 at the parameter's own offset
 //
-// Leaves come first (parameters, optimizer states, inputs and outputs; the same in all functions), then the
-// activations, which the functions share. Buffers are placed largest first at the lowest offset that is free while they
-// live.
+// Leaves (parameters, optimizer states, inputs and outputs, what tasks leave for one another) lie in the sections of a
+// rank, a chunk or a microbatch, the same in all functions; activations in the section of the running function. Buffers
+// are placed largest first at the lowest offset that is free while they live.
 #include "passes/memory.h"
 #include "base/checked.h"
 #include "passes/pass.h"
 #include "passes/recompute.h"
 #include <stdlib.h>
 
-// ---- leaves
-
 static int64_t align(int64_t bytes) { return (bytes + SLAB_ALIGN - 1) / SLAB_ALIGN * SLAB_ALIGN; }
-
-Leaf *memory_leaf(Storage *s, LeafKind kind, Str name) {
-    for (int i = 0; i < s->nleaves; i++)
-        if (s->leaves[i].kind == kind && s->leaves[i].name == name) return &s->leaves[i];
-    return NULL;
-}
-
-static bool add_leaf(Unit *u, Storage *s, const Node *n) {
-    static const Attr no_attr;
-    bool output = n->op == OP_output;
-    LeafKind kind = output ? LEAF_OUTPUT : n->op == OP_param ? LEAF_PARAM : n->op == OP_state ? LEAF_STATE : LEAF_INPUT;
-    const Type *t = output ? &n->args[0]->type : &n->results[0]->type;
-    const Leaf *known = memory_leaf(s, kind, n->attr.s);
-    if (known) {
-        if (type_equal(&known->type, t)) return true;
-        diag_internal(u->diag, "memory", n->attr.s, "two functions know this name with different types");
-        return false;
-    }
-    const Attr *a = kind == LEAF_INPUT ? &n->attr : &no_attr;
-    s->leaves[s->nleaves++] = (Leaf){.kind = kind,
-                                     .name = n->attr.s,
-                                     .storage = n->attr.s2,
-                                     .type = *t,
-                                     .bytes = memory_bytes(u, t),
-                                     .least = a->j,
-                                     .limit = a->i};
-    return true;
-}
-
-static int leaf_kind(const Node *n) {
-    switch (n->op) {
-    case OP_param: return LEAF_PARAM;
-    case OP_state: return LEAF_STATE;
-    case OP_input: return LEAF_INPUT;
-    case OP_output: return LEAF_OUTPUT;
-    default: return -1;
-    }
-}
-
-bool memory_is_local(const Unit *u, const Leaf *leaf) {
-    int funcs = 0;
-    for (int i = 0; i < u->funcs.n && leaf->kind == LEAF_OUTPUT; i++)
-        for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next)
-            if (n->op == OP_output && n->attr.s == leaf->name) {
-                funcs++;
-                break;
-            }
-    return funcs == 1;
-}
-
-static bool place_leaves(Unit *u, Storage *s) {
-    int count = 0;
-    for (int i = 0; i < u->funcs.n; i++)
-        for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next) count += leaf_kind(n) >= 0;
-    s->leaves = NEW_ARRAY(u->arena, Leaf, count);
-    int64_t at = 0;
-    for (int kind = LEAF_PARAM; kind <= LEAF_OUTPUT; kind++) {
-        int64_t begin = at;
-        int first = s->nleaves;
-        for (int i = 0; i < u->funcs.n; i++)
-            for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next)
-                if (leaf_kind(n) == kind && !add_leaf(u, s, n)) return false;
-        for (int i = first; i < s->nleaves; i++) {
-            if (memory_is_local(u, &s->leaves[i])) continue;
-            s->leaves[i].offset = at;
-            if (!checked_add(at, s->leaves[i].bytes, &at) || !checked_round_up(at, SLAB_ALIGN, &at)) {
-                diag_error(u->diag, (Loc){0}, "the memory of one rank is larger than any machine's");
-                return false;
-            }
-        }
-        *(kind == LEAF_PARAM ? &s->param_bytes : kind == LEAF_STATE ? &s->state_bytes : &s->io_bytes) += at - begin;
-    }
-    return true;
-}
 
 // ---- activations
 
@@ -160,7 +84,7 @@ static bool place_slots(Slot *slot, int n, Slot **alive, int64_t *out_bytes) {
 }
 
 // Tries a few orders and keeps the one that needs least.
-static bool place_buffers(Memory *m, int64_t base, int64_t *out_bytes) {
+static bool place_buffers(Memory *m, int64_t *out_bytes) {
     static int (*const orders[])(const void *, const void *) = {by_size, by_area, by_length, by_time};
     Slot *slot = NEW_ARRAY(m->a, Slot, m->bufs.n), **alive = NEW_ARRAY(m->a, Slot *, m->bufs.n);
     int n = 0;
@@ -175,7 +99,7 @@ static bool place_buffers(Memory *m, int64_t base, int64_t *out_bytes) {
         if (!place_slots(slot, n, alive, &bytes)) return false;
         if (bytes >= *out_bytes) continue;
         *out_bytes = bytes;
-        for (int i = 0; i < n; i++) m->bufs.at[slot[i].buf].offset = base + slot[i].offset;
+        for (int i = 0; i < n; i++) m->bufs.at[slot[i].buf].offset = slot[i].offset;
     }
     return true;
 }
@@ -183,9 +107,9 @@ static bool place_buffers(Memory *m, int64_t base, int64_t *out_bytes) {
 // Outputs of this function alone lie among its activations and stay until the next call.
 static void place_outputs(const Memory *m) {
     for (const Node *n = m->f->top->first; n; n = n->next) {
-        Leaf *leaf = n->op == OP_output ? memory_leaf(m->storage, LEAF_OUTPUT, n->attr.s) : NULL;
-        if (leaf && memory_is_local(m->u, leaf))
-            leaf->offset = m->bufs.at[memory_root(m, m->leaf_buf[leaf - m->storage->leaves])].offset;
+        Leaf *leaf = n->op == OP_output ? storage_leaf(m->storage, LEAF_OUTPUT, n->attr.s) : NULL;
+        if (leaf && leaf->section == SECTION_WORK)
+            leaf->offset[0] = m->bufs.at[memory_root(m, m->leaf_buf[leaf - m->storage->leaves])].offset;
     }
 }
 
@@ -194,12 +118,14 @@ static Place place_of(const Memory *m, const Value *v) {
     Place p = {.placed = r->buf >= 0};
     if (!p.placed) return p;
     p.offset = r->offset;
+    p.micro = r->micro;
     memcpy(p.loop_stride, r->loop, sizeof p.loop_stride);
     memcpy(p.dim_stride, r->dim, sizeof p.dim_stride);
     const Buf *b = &m->bufs.at[r->buf];
     for (; b->into >= 0; b = &m->bufs.at[b->into])
         if (b->loop >= 0) p.loop_stride[b->loop] += b->loop_stride;
     p.offset += b->offset;
+    p.section = b->section;
     return p;
 }
 
@@ -213,25 +139,26 @@ static void place_block(const Memory *m, const Block *b, Place *of) {
 
 bool pass_memory(Unit *u) {
     Storage *s = NEW(u->arena, Storage);
-    if (!place_leaves(u, s)) return false;
-    int64_t base = s->param_bytes + s->state_bytes + s->io_bytes;
+    s->pipeline = u->pipeline ? u->pipeline : pipeline_of_one(u, u->arena);
+    if (!memory_place_leaves(u, s)) return false;
     s->funcs = NEW_ARRAY(u->arena, FuncStorage, u->funcs.n);
     for (int i = 0; i < u->funcs.n; i++) {
-        Memory m = {.u = u, .f = u->funcs.at[i], .storage = s, .a = u->scratch};
+        Memory m = {.u = u, .f = u->funcs.at[i], .variant = s->pipeline->variant_of[i], .storage = s, .a = u->scratch};
         FuncStorage *fs = &s->funcs[i];
         if (!memory_prepare(u, m.f) || !memory_layout(&m)) return false;
         memory_share(&m);
-        if (!place_buffers(&m, base, &fs->activation_bytes) ||
-            !checked_add(base, fs->activation_bytes, &fs->workspace_offset)) {
+        if (!place_buffers(&m, &fs->activation_bytes)) {
             diag_error(u->diag, (Loc){0}, "the memory of one rank is larger than any machine's");
             return false;
         }
         place_outputs(&m);
         fs->of = NEW_ARRAY(u->arena, Place, m.f->next_id);
         place_block(&m, m.f->top, fs->of);
-        if (fs->activation_bytes > s->activation_bytes) s->activation_bytes = fs->activation_bytes;
     }
-    s->slab_bytes = base + s->activation_bytes;
+    if (!memory_place_stages(u, s)) {
+        diag_error(u->diag, (Loc){0}, "the memory of one rank is larger than any machine's");
+        return false;
+    }
     u->storage = s;
     return recompute_check_budget(u);
 }

@@ -7,7 +7,7 @@
 // Where a value lies in a buffer. Strides and offsets as in Place, relative to the buffer.
 typedef struct Ref {
     int buf; // -1: not in memory
-    int64_t offset, loop[LOOP_MAX], dim[RANK_MAX];
+    int64_t offset, micro, loop[LOOP_MAX], dim[RANK_MAX];
 } Ref;
 
 // A piece of memory that is allocated as one. A buffer can become part of another: at the beginning of each of its
@@ -19,8 +19,9 @@ typedef struct Buf {
     int into;          // the buffer it is part of, or -1
     int loop;          // depth of the repeat whose iterations it has a slice for, or -1
     int64_t loop_stride;
-    bool open;      // part of something that holds nothing else before it is written
-    int64_t offset; // roots: from the slab's start
+    bool open; // part of something that holds nothing else before it is written
+    Section section;
+    int64_t offset; // roots: from the section's start
 } Buf;
 
 typedef struct RepeatTime {
@@ -31,6 +32,7 @@ typedef struct RepeatTime {
 typedef struct Memory {
     Unit *u;
     Func *f;
+    int variant; // whose function it is
     Storage *storage;
     Arena *a;
     Ref *ref; // by value id
@@ -42,13 +44,16 @@ typedef struct Memory {
 } Memory;
 
 int64_t memory_bytes(const Unit *u, const Type *t); // on each rank, padding included
-Leaf *memory_leaf(Storage *s, LeafKind kind, Str name);
-bool memory_is_local(const Unit *u, const Leaf *leaf); // an output that only one function has
+int memory_leaf_kind(const Node *n);                // LeafKind, or -1
 int memory_root(const Memory *m, int buf);
 bool memory_is_whole(const Memory *m, const Value *v); // v is all of its buffer, row-major
 bool memory_is_dense(const Memory *m, const Value *v);
 RepeatTime *memory_repeat(Memory *m, const Node *n);
 
+// memory_leaves.c: the leaves of all functions, and where they lie in their sections.
+bool memory_place_leaves(Unit *u, Storage *s);
+// memory_stages.c: where the sections lie in each stage's slab. After every function's activations are known.
+bool memory_place_stages(const Unit *u, Storage *s);
 // memory_prepare.c: copies (`stop`) where a value must lie in memory of its own.
 bool memory_prepare(Unit *u, Func *f);
 // memory_layout.c: refs and buffers of all values.

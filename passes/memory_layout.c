@@ -41,7 +41,7 @@ bool memory_is_whole(const Memory *m, const Value *v) {
     const Ref *r = &m->ref[v->id];
     for (int i = 0; i < LOOP_MAX; i++)
         if (r->loop[i]) return false;
-    return r->buf >= 0 && !r->offset && m->bufs.at[r->buf].bytes == memory_bytes(m->u, &v->type) &&
+    return r->buf >= 0 && !r->offset && !r->micro && m->bufs.at[r->buf].bytes == memory_bytes(m->u, &v->type) &&
            memory_is_dense(m, v);
 }
 
@@ -49,7 +49,13 @@ static Ref *ref_of(Memory *m, const Value *v) { return &m->ref[v->id]; }
 
 static int new_buf(Memory *m, int64_t bytes, const Block *home) {
     vec_push(m->a, &m->bufs,
-             (Buf){.bytes = bytes, .home = home, .first = INT32_MAX, .last = -1, .into = -1, .loop = -1});
+             (Buf){.bytes = bytes,
+                   .home = home,
+                   .first = INT32_MAX,
+                   .last = -1,
+                   .into = -1,
+                   .loop = -1,
+                   .section = SECTION_WORK});
     return m->bufs.n - 1;
 }
 
@@ -64,11 +70,11 @@ static void own_buf(Memory *m, const Value *v, const Block *home) {
 }
 
 static void leaf_ref(Memory *m, const Node *n) {
-    LeafKind kind = n->op == OP_param ? LEAF_PARAM : n->op == OP_state ? LEAF_STATE : LEAF_INPUT;
-    const Leaf *leaf = memory_leaf(m->storage, kind, n->attr.s);
+    const Leaf *leaf = storage_leaf(m->storage, (LeafKind)memory_leaf_kind(n), n->attr.s);
+    Place at = storage_leaf_place(&m->u->mesh, leaf, m->variant, &n->results[0]->type);
     Ref *r = ref_of(m, n->results[0]);
-    *r = (Ref){.buf = m->leaf_buf[leaf - m->storage->leaves]};
-    dense_strides(m, &n->results[0]->type, NULL, 0, r->dim);
+    *r = (Ref){.buf = m->leaf_buf[leaf - m->storage->leaves], .micro = at.micro};
+    memcpy(r->dim, at.dim_stride, sizeof r->dim);
 }
 
 // The view's ref from its operand's; false when strides cannot say it.
@@ -132,7 +138,7 @@ static bool layout_repeat(Memory *m, Node *n, int depth) {
 
 static bool layout_node_refs(Memory *m, Node *n, int depth) {
     unsigned traits = op_info(n->op)->traits;
-    if (n->op == OP_param || n->op == OP_state || n->op == OP_input) {
+    if (n->op != OP_output && memory_leaf_kind(n) >= 0) {
         leaf_ref(m, n);
         return true;
     }
@@ -169,8 +175,12 @@ bool memory_layout(Memory *m) {
     m->leaf_buf = NEW_ARRAY(m->a, int, m->storage->nleaves);
     for (int i = 0; i < m->storage->nleaves; i++) {
         const Leaf *leaf = &m->storage->leaves[i];
-        m->leaf_buf[i] = new_buf(m, leaf->bytes, memory_is_local(m->u, leaf) ? m->f->top : NULL);
-        m->bufs.at[i].offset = leaf->offset;
+        bool by_variant = leaf->section == SECTION_CHUNK || leaf->section == SECTION_SLOT;
+        bool absent = by_variant && (m->variant < 0 || leaf->offset[m->variant] < 0);
+        int64_t bytes = absent ? 0 : by_variant ? storage_leaf_bytes(m->storage, leaf, m->variant) : leaf->bytes;
+        m->leaf_buf[i] = new_buf(m, bytes, leaf->section == SECTION_WORK ? m->f->top : NULL);
+        m->bufs.at[i].section = leaf->section;
+        if (!absent && leaf->section != SECTION_WORK) m->bufs.at[i].offset = leaf->offset[by_variant ? m->variant : 0];
     }
     return layout_block(m, m->f->top, 0);
 }

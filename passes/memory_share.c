@@ -236,7 +236,7 @@ static int last_read(Memory *m, const Block *b, int buf, const Node *except, int
 static void share_assign(Memory *m, const Node *n) {
     const Value *v = n->args[1];
     int x = own_root(m, v, m->f->top), leaf = m->ref[n->args[0]->id].buf, clock = 0;
-    if (x < 0 || !v->def || v->def->op == OP_repeat) return;
+    if (x < 0 || !v->def) return;
     int made = m->bufs.at[x].first;
     if (last_read(m, m->f->top, leaf, v->def, &clock) >= made) return;
     bool reads = false;
@@ -247,9 +247,9 @@ static void share_assign(Memory *m, const Node *n) {
 
 static void share_output(Memory *m, const Node *n) {
     int x = own_root(m, n->args[0], m->f->top),
-        out = m->leaf_buf[memory_leaf(m->storage, LEAF_OUTPUT, n->attr.s) - m->storage->leaves];
+        out = m->leaf_buf[storage_leaf(m->storage, LEAF_OUTPUT, n->attr.s) - m->storage->leaves];
     extend(&m->bufs.at[out], m->clock, INT32_MAX); // read after the function
-    if (x < 0 || !n->args[0]->def || x == out) return;
+    if (x < 0 || !n->args[0]->def || x == out || m->bufs.at[x].bytes != m->bufs.at[out].bytes) return;
     join(m, x, out);
     m->bufs.at[x].open = true;
 }

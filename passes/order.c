@@ -42,7 +42,9 @@ static int64_t value_bytes(const Order *o, const Value *v) {
     return elements * dtype_bytes(v->type.dtype);
 }
 
-static bool persists(const Node *n) { return n->op == OP_param || n->op == OP_state || n->op == OP_input; }
+static bool persists(const Node *n) {
+    return n->op == OP_param || n->op == OP_state || n->op == OP_input || n->op == OP_buffer;
+}
 
 static void add_read(Order *o, Item *it, int base) {
     for (int i = 0; i < it->reads.n; i++)

@@ -13,7 +13,57 @@ int64_t leaf_elements(const PlanLeaf *l) {
 
 int64_t leaf_bytes(const PlanLeaf *l) { return leaf_elements(l) * plan_dtype_bytes(l->dtype); }
 
-// ---- one rank's part of the whole -----------------------------------------------------------------------------------
+// ---- pieces ---------------------------------------------------------------------------------------------------------
+typedef struct Piece { // where a rank holds something of the leaf
+    int rank;
+    char *at;
+    int64_t bytes;
+    int64_t first, layers; // of the layered dimension
+    bool copy;             // of what an earlier piece holds
+} Piece;
+
+static uint32_t leaf_split(const PlanLeaf *l) {
+    uint32_t split = 0;
+    for (int i = 0; i < l->rank; i++) split |= l->dim[i].split;
+    return split;
+}
+
+// The first chunk that has the leaf.
+static int home_chunk(const Plan *p, const PlanLeaf *l) {
+    int c = 0;
+    while (c < p->nchunks && l->offset[p->chunks[c].variant] < 0) c++;
+    return c;
+}
+
+// The leaf's next piece; *at counts ranks and chunks, 0 at the start. Copies have the lowest stage's, or chunk's, piece
+// of rank with coordinate 0 beyond the leaf's splits as their original.
+static bool piece_next(const Program *p, const PlanLeaf *l, int64_t *at, Piece *out) {
+    const Plan *plan = p->plan;
+    bool chunked = l->section == PLAN_CHUNK;
+    for (int64_t n = chunked ? plan->nchunks : 1; *at < n * p->nranks;) {
+        int rank = (int)(*at / n), c = (int)(*at % n);
+        Rank *k = &p->ranks[rank];
+        ++*at;
+        *out = (Piece){.rank = rank, .bytes = l->bytes};
+        if (!chunked) {
+            out->at = k->device->slab + l->offset[0] + (l->section == PLAN_WORK ? plan->stages[k->stage].work_base : 0);
+            out->copy = plan_coord(plan, ~leaf_split(l), rank) != 0;
+            return true;
+        }
+        const PlanChunk *chunk = &plan->chunks[c];
+        if (chunk->stage != k->stage || l->offset[chunk->variant] < 0) continue;
+        out->at = rank_chunk(p, rank, c) + l->offset[chunk->variant];
+        out->bytes = plan_leaf_bytes(plan, l, chunk->variant);
+        out->first = chunk->first;
+        out->layers = plan->variants[chunk->variant].layers;
+        out->copy = plan_coord(plan, ~leaf_split(l) & ~plan->stage_mesh, rank) != 0 ||
+                    (l->layered < 0 && c != home_chunk(plan, l));
+        return true;
+    }
+    return false;
+}
+
+// ---- one piece's part of the whole ----------------------------------------------------------------------------------
 // Rows of consecutive elements that are consecutive on both sides, in rising order.
 typedef struct Part {
     int64_t element, row_bytes;
@@ -21,29 +71,32 @@ typedef struct Part {
     int64_t valid[PLAN_RANK], global_stride[PLAN_RANK], local_stride[PLAN_RANK]; // strides in bytes
     int64_t global_base; // of the part's first element in the whole, in bytes
     int64_t at[PLAN_RANK];
-    bool done;
+    bool done, padded;
 } Part;
 
-static Part part_of(const Plan *p, const PlanLeaf *l, int64_t rank) {
+static Part part_of(const Plan *p, const PlanLeaf *l, const Piece *piece) {
     Part t = {.element = plan_dtype_bytes(l->dtype)};
-    int64_t global = t.element, local = t.element;
+    int64_t global = t.element, local = t.element, locals[PLAN_RANK];
     t.row_bytes = t.element;
     for (int i = l->rank - 1; i >= 0; i--) {
         const PlanDim *d = &l->dim[i];
-        int64_t start = plan_coord(p, d->split, rank) * d->local, left = d->extent - start;
-        t.valid[i] = left < 0 ? 0 : left < d->local ? left : d->local;
+        locals[i] = i == l->layered ? piece->layers : d->local;
+        int64_t start = i == l->layered ? piece->first : plan_coord(p, d->split, piece->rank) * locals[i];
+        int64_t left = d->extent - start;
+        t.valid[i] = left < 0 ? 0 : left < locals[i] ? left : locals[i];
+        t.padded = t.padded || t.valid[i] < locals[i];
         t.global_stride[i] = global;
         t.local_stride[i] = local;
         t.global_base += start * global;
         global *= d->extent;
-        local *= d->local;
+        local *= locals[i];
         if (!t.valid[i]) t.done = true;
     }
     t.nloops = l->rank;
     while (t.nloops && t.global_stride[t.nloops - 1] == t.row_bytes && t.local_stride[t.nloops - 1] == t.row_bytes) {
         int64_t n = t.valid[--t.nloops];
         t.row_bytes *= n;
-        if (n != l->dim[t.nloops].extent || n != l->dim[t.nloops].local) break;
+        if (n != l->dim[t.nloops].extent || n != locals[t.nloops]) break;
     }
     return t;
 }
@@ -92,42 +145,43 @@ static Status check_ids(const PlanLeaf *l, const void *values) {
 Status program_write_leaf(Program *p, int leaf, const void *values) {
     const PlanLeaf *l = &p->plan->leaves[leaf];
     if (l->kind == PLAN_INPUT) STATUS_TRY(check_ids(l, values));
-    for (int r = 0; r < p->nranks; r++) {
-        Device *d = p->ranks[r].device;
-        Part t = part_of(p->plan, l, r);
+    Piece piece;
+    for (int64_t i = 0; piece_next(p, l, &i, &piece);) {
+        Device *d = p->ranks[piece.rank].device;
+        Part t = part_of(p->plan, l, &piece);
         int64_t whole, local;
-        bool padded = false;
-        for (int i = 0; i < l->rank; i++) padded = padded || t.valid[i] < l->dim[i].local;
-        if (padded) d->v->zero(d, d->slab + l->offset, l->bytes);
+        if (t.padded) d->v->zero(d, piece.at, piece.bytes);
         while (part_next(&t, &whole, &local))
-            d->v->write(d, d->slab + l->offset + local, (const char *)values + whole, t.row_bytes);
+            d->v->write(d, piece.at + local, (const char *)values + whole, t.row_bytes);
     }
     p->is_set[leaf] = true;
     return status_ok();
 }
 
-static uint32_t leaf_split(const PlanLeaf *l) {
-    uint32_t split = 0;
-    for (int i = 0; i < l->rank; i++) split |= l->dim[i].split;
-    return split;
+void program_zero_leaf(Program *p, int leaf) {
+    Piece piece;
+    for (int64_t i = 0; piece_next(p, &p->plan->leaves[leaf], &i, &piece);) {
+        Device *d = p->ranks[piece.rank].device;
+        d->v->zero(d, piece.at, piece.bytes);
+    }
 }
 
-// Compares the parts of a rank that only repeats others with what those gave.
-static Status check_copy(Program *p, const PlanLeaf *l, int rank, const char *whole_values) {
-    Device *d = p->ranks[rank].device;
-    Part t = part_of(p->plan, l, rank);
+// Compares a piece that only repeats another with what that one gave.
+static Status check_copy(Program *p, const PlanLeaf *l, const Piece *piece, const char *whole_values) {
+    Device *d = p->ranks[piece->rank].device;
+    Part t = part_of(p->plan, l, piece);
     int64_t whole, local;
     while (part_next(&t, &whole, &local)) {
         char own[256];
         for (int64_t from = 0; from < t.row_bytes; from += (int64_t)sizeof own) {
             int64_t n = t.row_bytes - from < (int64_t)sizeof own ? t.row_bytes - from : (int64_t)sizeof own;
-            d->v->read(d, own, d->slab + l->offset + local + from, n);
+            d->v->read(d, own, piece->at + local + from, n);
             for (int64_t i = 0; i < n; i++)
                 if (own[i] != whole_values[whole + from + i]) {
                     char place[200];
                     describe_place(l, (whole + from + i) / t.element, place, sizeof place);
-                    return status_make(STATUS_COMM, "rank %d holds another '%s' than its copies, first at [%s]", rank,
-                                       l->name, place);
+                    return status_make(STATUS_COMM, "rank %d holds another '%s' than its copies, first at [%s]",
+                                       piece->rank, l->name, place);
                 }
         }
     }
@@ -136,24 +190,23 @@ static Status check_copy(Program *p, const PlanLeaf *l, int rank, const char *wh
 
 Status program_read_leaf(Program *p, int leaf, bool check, void *out_values) {
     const PlanLeaf *l = &p->plan->leaves[leaf];
-    uint32_t split = leaf_split(l);
-    for (int r = 0; r < p->nranks; r++) {
-        if (plan_coord(p->plan, ~split, r)) continue; // a copy
-        Device *d = p->ranks[r].device;
-        Part t = part_of(p->plan, l, r);
+    Piece piece;
+    for (int64_t i = 0; piece_next(p, l, &i, &piece);) {
+        if (piece.copy) continue;
+        Device *d = p->ranks[piece.rank].device;
+        Part t = part_of(p->plan, l, &piece);
         int64_t whole, local;
-        while (part_next(&t, &whole, &local))
-            d->v->read(d, (char *)out_values + whole, d->slab + l->offset + local, t.row_bytes);
+        while (part_next(&t, &whole, &local)) d->v->read(d, (char *)out_values + whole, piece.at + local, t.row_bytes);
     }
-    for (int r = 0; check && r < p->nranks; r++)
-        if (plan_coord(p->plan, ~split, r)) STATUS_TRY(check_copy(p, l, r, out_values));
+    for (int64_t i = 0; check && piece_next(p, l, &i, &piece);)
+        if (piece.copy) STATUS_TRY(check_copy(p, l, &piece, out_values));
     return status_ok();
 }
 
 // ---- by name --------------------------------------------------------------------------------------------------------
 static Status find_leaf(const Program *p, PlanLeafKind kind, const char *name, PlanDType type, int64_t count,
                         int *out_leaf) {
-    static const char *const kinds[] = {"parameter", "state", "input", "output"};
+    static const char *const kinds[] = {"parameter", "state", "input", "output", "buffer"};
     *out_leaf = plan_leaf(p->plan, kind, name);
     if (*out_leaf < 0) return status_make(STATUS_INVALID, "the model has no %s '%s'", kinds[kind], name);
     const PlanLeaf *l = &p->plan->leaves[*out_leaf];

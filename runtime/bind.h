@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // bind: values in and out of a program, as whole arrays: dense, row-major over the leaf's dimensions with their global
 // extents, whatever the mesh. Each rank takes or gives the part its coordinates stand for; padding is zero and never
-// seen.
+// seen. In a pipeline a rank has a part in each of its chunks that knows the leaf: of a layered one its layers, of
+// another a copy.
 #pragma once
 #include "runtime/exec.h"
 
@@ -12,6 +13,8 @@ int64_t leaf_bytes(const PlanLeaf *l);
 // values: leaf_elements(l) elements of the leaf's type. STATUS_RANGE, naming position and value, when an id lies
 // outside what the input allows; then nothing is written.
 Status program_write_leaf(Program *p, int leaf, const void *values);
+// All zeros, padding too.
+void program_zero_leaf(Program *p, int leaf);
 // check: also compare the copies that different ranks hold, bit by bit: STATUS_COMM, naming ranks and position, when
 // they differ (out_values is filled all the same).
 Status program_read_leaf(Program *p, int leaf, bool check, void *out_values);

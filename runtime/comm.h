@@ -9,6 +9,11 @@
 //   nothing happens (no wrap). A send may wait for its recv;
 // - members of one group whose calls differ (kind, type, sizes) all get STATUS_COMM naming the two; ranks that wait for
 //   each other for ever, or for a rank that has left, get STATUS_COMM, not a hang;
+// - post hands a message over and returns at once; its bytes stay untouched until wait has returned. receive blocks
+// until
+//   the message is there and copies it; messages from one rank to another on one channel arrive in the order they were
+//   posted, and one of another microbatch than the receiver expects is STATUS_COMM naming both sides. wait blocks until
+//   the message was received. A rank that leaves without having waited gets STATUS_COMM from leave;
 // - receive may be send itself for all_reduce and broadcast; otherwise the two do not overlap.
 #pragma once
 #include "runtime/plan.h"
@@ -28,12 +33,24 @@ typedef struct CommCall {
     const char *op; // what the step stands for, or NULL
 } CommCall;
 
+// A message between two ranks, as the step lists of a pipeline send them.
+typedef struct CommMessage {
+    int peer;    // post, wait: receiver; receive: sender
+    int channel; // of the plan
+    int microbatch;
+    const void *send; // post; NULL: nothing is copied, the receiver keeps what it has (a seeded fault)
+    void *receive;    // receive
+    int64_t bytes;
+    int step; // of the rank's list, for messages
+} CommMessage;
+
 typedef struct CommOptions {
     int nmesh;
     int64_t extent[PLAN_MESH];
     const char *name[PLAN_MESH]; // for messages; must outlive the communicator
     bool spin;                   // waiting ranks may burn a core for a moment
     int64_t timeout_ms;          // a rank that waits longer aborts everyone; 0: never
+    int64_t posts;               // messages of one rank that may be on their way at once
 } CommOptions;
 
 typedef struct Comm Comm;
@@ -41,7 +58,10 @@ typedef struct CommVtable {
     const char *name;
     void (*start)(Comm *c); // before the ranks run; no rank is inside the communicator. Forgets an earlier failure
     Status (*call)(Comm *c, int rank, const CommCall *call); // from the rank's driving thread
-    void (*leave)(Comm *c, int rank);                        // the rank will make no more calls until the next start
+    Status (*post)(Comm *c, int rank, const CommMessage *m);
+    Status (*receive)(Comm *c, int rank, const CommMessage *m);
+    Status (*wait)(Comm *c, int rank, const CommMessage *m);
+    Status (*leave)(Comm *c, int rank); // the rank will make no more calls until the next start
     // Everyone who waits now or calls later gets STATUS_COMM: COMM_STOPPED, the rank, and why it failed.
     void (*abort)(Comm *c, int rank, const Status *why);
     void (*free)(Comm *c);

@@ -35,10 +35,25 @@ typedef struct Channel { // from one rank to another
     CommCall call; // the sender's
 } Channel;
 
+typedef struct Letter { // a message on its way
+    CommMessage message;
+    int from;
+    bool received;
+    struct Letter *next; // to the same rank, in the order they were posted; or the next free one
+} Letter;
+
+typedef struct Wait { // what a rank waits in; neither: nothing
+    const CommCall *call;
+    const CommMessage *message;
+    bool receives;
+} Wait;
+
 typedef struct RankState {
-    WaitWord word;         // advanced to let the rank go on
-    const CommCall *waits; // the call it waits in, NULL: none
+    WaitWord word; // advanced to let the rank go on
+    Wait waits;
     bool left;
+    Letter *inbox, *free; // posted to it and not yet waited for; letters it may post
+    Letter *letters;      // all of its own
 } RankState;
 
 typedef struct Local {
@@ -85,6 +100,14 @@ static const char *call_text(const Local *l, const CommCall *c, char *text, size
     return text;
 }
 
+static const char *wait_text(const Local *l, const Wait *w, char *text, size_t size) {
+    const CommMessage *m = w->message;
+    if (w->call) return call_text(l, w->call, text, size);
+    snprintf(text, size, "%s %s rank %d (channel %d, microbatch %d, step %d)", w->receives ? "recv" : "wait",
+             w->receives ? "from" : "for", m->peer, m->channel, m->microbatch, m->step);
+    return text;
+}
+
 // ---- waiting --------------------------------------------------------------------------------------------------------
 static void release_all(Local *l) {
     for (int r = 0; r < l->nranks; r++) wait_advance(&l->ranks[r].word);
@@ -107,7 +130,7 @@ static void report_deadlock(Local *l) {
         char text[160];
         const RankState *k = &l->ranks[r];
         if (k->left) snprintf(text, sizeof text, "has finished");
-        else if (k->waits) call_text(l, k->waits, text, sizeof text);
+        else if (k->waits.call || k->waits.message) wait_text(l, &k->waits, text, sizeof text);
         else continue;
         n += (size_t)snprintf(s.message + n, sizeof s.message - n, "%s rank %d %s%s", n > 9 ? "," : "", r,
                               k->left ? "" : "waits in ", text);
@@ -116,10 +139,10 @@ static void report_deadlock(Local *l) {
 }
 
 // The rank waits until another releases it. Enters with the lock held, leaves without.
-static Status block(Local *l, int rank, const CommCall *call) {
+static Status block_in(Local *l, int rank, Wait waits) {
     RankState *k = &l->ranks[rank];
     uint32_t seen = atomic_load(&k->word.value);
-    k->waits = call;
+    k->waits = waits;
     if (++l->blocked == l->live) report_deadlock(l);
     pthread_mutex_unlock(&l->lock);
     if (!wait_changed(&k->word, seen, l->spins, l->options.timeout_ms)) {
@@ -127,16 +150,18 @@ static Status block(Local *l, int rank, const CommCall *call) {
         pthread_mutex_lock(&l->lock);
         if (atomic_load(&k->word.value) == seen)
             abort_locked(l, status_make(STATUS_COMM, "rank %d waited %lld ms in %s", rank,
-                                        (long long)l->options.timeout_ms, call_text(l, call, text, sizeof text)));
+                                        (long long)l->options.timeout_ms, wait_text(l, &waits, text, sizeof text)));
         pthread_mutex_unlock(&l->lock);
     }
     return atomic_load(&l->aborted) ? l->why : status_ok();
 }
 
+static Status block(Local *l, int rank, const CommCall *call) { return block_in(l, rank, (Wait){.call = call}); }
+
 // Under the lock: lets a waiting rank go on.
 static void release(Local *l, int rank) {
     l->blocked--;
-    l->ranks[rank].waits = NULL;
+    l->ranks[rank].waits = (Wait){0};
     wait_advance(&l->ranks[rank].word);
 }
 
@@ -371,6 +396,130 @@ static int peer_rank(const Local *l, int rank, const CommCall *call) {
     return g->rank[at];
 }
 
+// ---- messages of a pipeline -----------------------------------------------------------------------------------------
+static Status message_wrong(const Local *l, int rank, const CommMessage *m) {
+    if (m->peer >= 0 && m->peer < l->nranks && m->peer != rank && m->bytes >= 0) return status_ok();
+    return status_make(STATUS_INVALID, "a message of %lld bytes from or to rank %d", (long long)m->bytes, m->peer);
+}
+
+static Status local_post(Comm *comm, int rank, const CommMessage *m) {
+    Local *l = (Local *)comm;
+    STATUS_TRY(message_wrong(l, rank, m));
+    RankState *me = &l->ranks[rank], *to = &l->ranks[m->peer];
+    Status s = status_ok();
+    pthread_mutex_lock(&l->lock);
+    Letter *letter = me->free;
+    if (atomic_load(&l->aborted)) {
+        s = l->why;
+    } else if (!letter) {
+        s = status_make(STATUS_COMM, "rank %d has %lld messages on their way, no more were foreseen", rank,
+                        (long long)l->options.posts);
+    } else {
+        me->free = letter->next;
+        *letter = (Letter){.message = *m, .from = rank};
+        Letter **at = &to->inbox;
+        while (*at) at = &(*at)->next;
+        *at = letter;
+        const Wait *w = &to->waits;
+        if (w->message && w->receives && w->message->peer == rank && w->message->channel == m->channel)
+            release(l, m->peer);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return s;
+}
+
+// Under the lock. The first message from a rank on a channel that has not been received.
+static Letter *next_letter(const RankState *to, int from, int channel) {
+    for (Letter *p = to->inbox; p; p = p->next)
+        if (p->from == from && p->message.channel == channel && !p->received) return p;
+    return NULL;
+}
+
+static Status local_receive(Comm *comm, int rank, const CommMessage *m) {
+    Local *l = (Local *)comm;
+    STATUS_TRY(message_wrong(l, rank, m));
+    RankState *me = &l->ranks[rank];
+    pthread_mutex_lock(&l->lock);
+    Letter *letter = next_letter(me, m->peer, m->channel);
+    if (!letter && !atomic_load(&l->aborted)) {
+        STATUS_TRY(block_in(l, rank, (Wait){.message = m, .receives = true}));
+        pthread_mutex_lock(&l->lock);
+        letter = next_letter(me, m->peer, m->channel);
+    }
+    if (!atomic_load(&l->aborted) && letter &&
+        (letter->message.microbatch != m->microbatch || letter->message.bytes != m->bytes))
+        abort_locked(l,
+                     status_make(STATUS_COMM,
+                                 "ranks do not match: rank %d sends microbatch %d (%lld bytes, step %d) on channel "
+                                 "%d, rank %d expects microbatch %d (%lld bytes, step %d)",
+                                 m->peer, letter->message.microbatch, (long long)letter->message.bytes,
+                                 letter->message.step, m->channel, rank, m->microbatch, (long long)m->bytes, m->step));
+    if (atomic_load(&l->aborted)) {
+        pthread_mutex_unlock(&l->lock);
+        return l->why;
+    }
+    const void *sent = letter->message.send;
+    pthread_mutex_unlock(&l->lock);
+    if (sent) memcpy(m->receive, sent, (size_t)m->bytes);
+    pthread_mutex_lock(&l->lock);
+    letter->received = true;
+    const Wait *w = &l->ranks[m->peer].waits;
+    if (w->message && !w->receives && w->message->peer == rank && w->message->channel == m->channel &&
+        w->message->microbatch == m->microbatch)
+        release(l, m->peer);
+    pthread_mutex_unlock(&l->lock);
+    return status_ok();
+}
+
+// Under the lock: where the letter to `m->peer` hangs, NULL when there is none.
+static Letter **sent_letter(Local *l, int rank, const CommMessage *m) {
+    for (Letter **at = &l->ranks[m->peer].inbox; *at; at = &(*at)->next)
+        if ((*at)->from == rank && (*at)->message.channel == m->channel && (*at)->message.microbatch == m->microbatch)
+            return at;
+    return NULL;
+}
+
+static Status local_wait(Comm *comm, int rank, const CommMessage *m) {
+    Local *l = (Local *)comm;
+    STATUS_TRY(message_wrong(l, rank, m));
+    pthread_mutex_lock(&l->lock);
+    Letter **at = sent_letter(l, rank, m);
+    if (at && !(*at)->received && !atomic_load(&l->aborted)) {
+        STATUS_TRY(block_in(l, rank, (Wait){.message = m}));
+        pthread_mutex_lock(&l->lock);
+        at = sent_letter(l, rank, m);
+    }
+    Status s = status_ok();
+    if (atomic_load(&l->aborted)) {
+        s = l->why;
+    } else if (!at) {
+        s = status_make(STATUS_COMM,
+                        "rank %d waits for a message to rank %d on channel %d, microbatch %d that it did not send",
+                        rank, m->peer, m->channel, m->microbatch);
+    } else {
+        Letter *letter = *at;
+        *at = letter->next;
+        letter->next = l->ranks[rank].free;
+        l->ranks[rank].free = letter;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return s;
+}
+
+// Under the lock: what the rank posted and never waited for.
+static Status report_unwaited(Local *l, int rank) {
+    for (int r = 0; r < l->nranks; r++)
+        for (const Letter *p = l->ranks[r].inbox; p; p = p->next)
+            if (p->from == rank && !atomic_load(&l->aborted)) {
+                abort_locked(l, status_make(STATUS_COMM,
+                                            "rank %d sent microbatch %d on channel %d to rank %d (step %d) and never "
+                                            "waited for it to be received",
+                                            rank, p->message.microbatch, p->message.channel, r, p->message.step));
+                return l->why;
+            }
+    return status_ok();
+}
+
 // ---- the vtable -----------------------------------------------------------------------------------------------------
 static bool sizes_of(const CommCall *c, int64_t element, int ways, int64_t *out_send, int64_t *out_receive) {
     int64_t n;
@@ -420,8 +569,14 @@ static void local_start(Comm *comm) {
     l->blocked = 0;
     atomic_store(&l->aborted, false);
     for (int r = 0; r < l->nranks; r++) {
-        l->ranks[r].waits = NULL;
-        l->ranks[r].left = false;
+        RankState *k = &l->ranks[r];
+        k->waits = (Wait){0};
+        k->left = false;
+        k->inbox = k->free = NULL;
+        for (int64_t i = 0; i < l->options.posts; i++) {
+            k->letters[i].next = k->free;
+            k->free = &k->letters[i];
+        }
     }
     for (int i = 0; i < l->nsets * l->nranks; i++) {
         Group *g = l->group_of[i];
@@ -431,13 +586,15 @@ static void local_start(Comm *comm) {
     memset(l->channels, 0, sizeof *l->channels * (size_t)l->nranks * (size_t)l->nranks);
 }
 
-static void local_leave(Comm *comm, int rank) {
+static Status local_leave(Comm *comm, int rank) {
     Local *l = (Local *)comm;
     pthread_mutex_lock(&l->lock);
+    Status s = l->options.posts ? report_unwaited(l, rank) : status_ok();
     l->ranks[rank].left = true;
     l->live--;
     if (l->live && l->blocked == l->live) report_deadlock(l);
     pthread_mutex_unlock(&l->lock);
+    return s;
 }
 
 static void local_abort(Comm *comm, int rank, const Status *why) {
@@ -459,13 +616,15 @@ static void local_free(Comm *comm) {
         free(g);
     }
     free(l->group_of);
+    for (int r = 0; l->ranks && r < l->nranks; r++) free(l->ranks[r].letters);
     free(l->channels);
     free(l->ranks);
     pthread_mutex_destroy(&l->lock);
     free(l);
 }
 
-static const CommVtable local_vtable = {"local", local_start, local_call, local_leave, local_abort, local_free};
+static const CommVtable local_vtable = {"local",    local_start, local_call,  local_post, local_receive,
+                                        local_wait, local_leave, local_abort, local_free};
 
 static Group *group_make(uint32_t mesh, int n) {
     Group *g = calloc(1, sizeof *g);
@@ -526,6 +685,8 @@ Status comm_local_make(const CommOptions *options, Comm **out_comm) {
     l->channels = calloc((size_t)(ranks * ranks), sizeof *l->channels);
     bool ok = l->ranks && l->group_of && l->channels;
     if (l->ranks) memset(l->ranks, 0, sizeof *l->ranks * (size_t)ranks);
+    for (int r = 0; ok && r < l->nranks; r++)
+        ok = (l->ranks[r].letters = calloc((size_t)options->posts + 1, sizeof(Letter))) != NULL;
     for (int set = 0; ok && set < l->nsets; set++) ok = make_groups(l, (uint32_t)set, &mesh);
     if (!ok) {
         local_free(&l->comm);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/exec.h"
 #include "base/checked.h"
+#include "runtime/bind.h"
 #include "runtime/dtype.h"
 #include "runtime/program.h"
 #include "runtime/wait.h"
@@ -8,24 +9,42 @@
 #include <string.h>
 #include <unistd.h>
 
-// ---- one step -------------------------------------------------------------------------------------------------------
-static char *arg_address(const Rank *k, const PlanArg *a, const int64_t *iteration, int depth) {
-    int64_t at = a->offset;
-    for (int i = 0; i < depth; i++) at += a->stride[i] * iteration[i];
-    return k->device->slab + at;
+// ---- one instruction ------------------------------------------------------------------------------------------------
+typedef struct Task { // a function being run
+    const Program *p;
+    Rank *k;
+    int rank;
+    char *base[PLAN_SECTIONS];
+    int64_t first, microbatch;
+    int64_t iteration[PLAN_LOOPS];
+    int depth;
+} Task;
+
+char *rank_chunk(const Program *p, int rank, int chunk) {
+    return p->ranks[rank].device->slab + p->plan->chunks[chunk].base;
 }
 
-static void do_kernel(const Program *p, Rank *k, int at, const int64_t *iteration, int depth) {
-    const PlanInstr *in = &p->plan->instrs[at];
-    const int64_t *known = k->integers + p->scalar_at[at];
-    for (int i = 0; i < in->nargs; i++) k->buf[i] = arg_address(k, &in->args[i], iteration, depth);
-    for (int i = 0; i < in->nscalars; i++)
-        k->scalar[i] = in->scalars[i].kind == SCALAR_ITERATION ? iteration[in->scalars[i].loop] : known[i];
-    k->device->v->launch(k->device, p->kernels[in->kernel], &p->plan->kernels[in->kernel], k->buf, k->scalar);
+static char *arg_address(const Task *t, const PlanArg *a) {
+    int64_t at = a->offset + a->micro * t->microbatch;
+    for (int i = 0; i < t->depth; i++) at += a->stride[i] * t->iteration[i];
+    return t->base[a->section] + at;
 }
 
-static CommCall comm_call(const Program *p, Rank *k, int at, const int64_t *iteration, int depth) {
-    const PlanInstr *in = &p->plan->instrs[at];
+static void do_kernel(const Task *t, int at) {
+    Rank *k = t->k;
+    const PlanInstr *in = &t->p->plan->instrs[at];
+    const int64_t *known = k->integers + t->p->scalar_at[at];
+    for (int i = 0; i < in->nargs; i++) k->buf[i] = arg_address(t, &in->args[i]);
+    for (int i = 0; i < in->nscalars; i++) {
+        const PlanScalar *s = &in->scalars[i];
+        k->scalar[i] = (s->kind == SCALAR_ITERATION ? t->iteration[s->loop] : known[i]) +
+                       s->micro_factor * t->microbatch + s->first_factor * t->first;
+    }
+    k->device->v->launch(k->device, t->p->kernels[in->kernel], &t->p->plan->kernels[in->kernel], k->buf, k->scalar);
+}
+
+static CommCall comm_call(const Task *t, int at) {
+    const PlanInstr *in = &t->p->plan->instrs[at];
     return (CommCall){.kind = in->comm,
                       .reduce = in->reduce,
                       .dtype = in->dtype,
@@ -34,9 +53,9 @@ static CommCall comm_call(const Program *p, Rank *k, int at, const int64_t *iter
                       .middle = in->middle,
                       .inner = in->inner,
                       .peer = in->peer,
-                      .send = arg_address(k, &in->args[0], iteration, depth),
-                      .receive = arg_address(k, &in->args[1], iteration, depth),
-                      .pool = k->device->pool,
+                      .send = arg_address(t, &in->args[0]),
+                      .receive = arg_address(t, &in->args[1]),
+                      .pool = t->k->device->pool,
                       .step = at,
                       .op = in->op};
 }
@@ -130,61 +149,195 @@ static const Fault *fault_at(const Program *p, int at, int rank) {
     return f && (f->rank < 0 || f->rank == rank) ? f : NULL;
 }
 
-// ---- a function on one rank -----------------------------------------------------------------------------------------
-static Status locate(const Program *p, int rank, int at, Status s) {
+// ---- a task on one rank ---------------------------------------------------------------------------------------------
+static Status locate(const Program *p, int at, Status s) {
     const PlanInstr *in = &p->plan->instrs[at];
     char where[160] = "";
     if (in->file) snprintf(where, sizeof where, ", %.120s:%d", in->file, in->line);
-    return status_make(s.code, "rank %d, step %d%s%.80s%s%s: %s", rank, at, in->op ? " (" : "", in->op ? in->op : "",
+    return status_make(s.code, "instruction %d%s%.80s%s%s: %s", at, in->op ? " (" : "", in->op ? in->op : "",
                        in->op ? ")" : "", where, s.message);
 }
 
-static Status rank_run(Program *p, int rank, const PlanFunc *f) {
-    Rank *k = &p->ranks[rank];
+static Status run_func(Task *t, const PlanFunc *f) {
+    const Program *p = t->p;
+    Rank *k = t->k;
     const PlanInstr *instrs = p->plan->instrs;
-    int64_t iteration[PLAN_LOOPS] = {0}, left[PLAN_LOOPS];
-    int loops[PLAN_LOOPS], depth = 0;
+    int64_t left[PLAN_LOOPS];
+    int loops[PLAN_LOOPS];
+    t->depth = 0;
     for (int at = f->first; at < f->first + f->count; at++) {
         const PlanInstr *in = &instrs[at];
-        const Fault *fault = fault_at(p, at, rank);
+        const Fault *fault = fault_at(p, at, t->rank);
         int64_t begin = p->trace ? trace_now() : 0;
         Status s = status_ok();
         switch (in->kind) {
         case INSTR_KERNEL:
-            if (!fault) do_kernel(p, k, at, iteration, depth);
+            if (!fault) do_kernel(t, at);
             break;
         case INSTR_COMM: {
-            CommCall call = comm_call(p, k, at, iteration, depth);
-            s = fault ? faulty_comm(p, rank, fault, &call) : p->comm->v->call(p->comm, rank, &call);
-            if (status_failed(&s)) return locate(p, rank, at, s);
+            CommCall call = comm_call(t, at);
+            s = fault ? faulty_comm(p, t->rank, fault, &call) : p->comm->v->call(p->comm, t->rank, &call);
+            if (status_failed(&s)) return locate(p, at, s);
             break;
         }
         case INSTR_COPY:
-            k->device->v->copy(k->device, arg_address(k, &in->args[0], iteration, depth),
-                               arg_address(k, &in->args[1], iteration, depth), in->bytes);
+            k->device->v->copy(k->device, arg_address(t, &in->args[0]), arg_address(t, &in->args[1]), in->bytes);
             break;
-        case INSTR_ZERO:
-            k->device->v->zero(k->device, arg_address(k, &in->args[0], iteration, depth), in->bytes);
-            break;
+        case INSTR_ZERO: k->device->v->zero(k->device, arg_address(t, &in->args[0]), in->bytes); break;
         case INSTR_LOOP:
             if (fault && in->count == 1) { // the only iteration is the last
                 at = in->end;
                 continue;
             }
-            loops[depth] = at;
-            left[depth] = in->count - (fault != NULL);
-            iteration[depth++] = in->reverse ? in->count - 1 : 0;
+            loops[t->depth] = at;
+            left[t->depth] = in->count - (fault != NULL);
+            t->iteration[t->depth++] = in->reverse ? in->count - 1 : 0;
             continue;
         case INSTR_END:
-            if (--left[depth - 1] > 0) {
-                iteration[depth - 1] += instrs[loops[depth - 1]].reverse ? -1 : 1;
-                at = loops[depth - 1];
+            if (--left[t->depth - 1] > 0) {
+                t->iteration[t->depth - 1] += instrs[loops[t->depth - 1]].reverse ? -1 : 1;
+                at = loops[t->depth - 1];
             } else {
-                depth--;
+                t->depth--;
             }
             continue;
         }
-        if (p->trace) trace_record(p->trace, rank, at, begin, trace_now());
+        if (p->trace) trace_record(p->trace, t->rank, at, t->microbatch, begin, trace_now());
+    }
+    return status_ok();
+}
+
+// ---- a program on one rank ------------------------------------------------------------------------------------------
+static Status do_run(const Program *p, int rank, const PlanStep *s) {
+    const Plan *plan = p->plan;
+    Task t = {.p = p, .k = &p->ranks[rank], .rank = rank, .microbatch = s->microbatch};
+    char *slab = t.k->device->slab;
+    t.base[PLAN_RANK_OWN] = slab;
+    t.base[PLAN_WORK] = slab + plan->stages[t.k->stage].work_base;
+    if (s->chunk >= 0) {
+        const PlanChunk *c = &plan->chunks[s->chunk];
+        t.first = c->first;
+        t.base[PLAN_CHUNK] = slab + c->base;
+        t.base[PLAN_SLOT] = slab + c->slot_base + s->slot * plan->variants[c->variant].slot_bytes;
+    }
+    return run_func(&t, &plan->funcs[s->what]);
+}
+
+static char *buffer_address(const Program *p, int rank, int chunk, int leaf, int64_t slot) {
+    const PlanChunk *c = &p->plan->chunks[chunk];
+    const PlanLeaf *l = &p->plan->leaves[leaf];
+    char *at = rank_chunk(p, rank, chunk) + l->offset[c->variant];
+    if (l->section == PLAN_CHUNK) return at;
+    return at - c->base + c->slot_base + slot * p->plan->variants[c->variant].slot_bytes;
+}
+
+// The rank with the same coordinates but another stage.
+static int rank_at_stage(const Program *p, int rank, int stage) {
+    for (int r = 0; r < p->nranks; r++)
+        if (p->ranks[r].stage == stage &&
+            plan_coord(p->plan, ~p->plan->stage_mesh, r) == plan_coord(p->plan, ~p->plan->stage_mesh, rank))
+            return r;
+    return rank;
+}
+
+static const PlanStep *next_send(const PlanProgram *g, int stage, int64_t at) {
+    const PlanStep *steps = g->steps[stage];
+    for (int64_t i = at + 1; i < g->count[stage]; i++)
+        if (steps[i].kind == PLAN_STEP_SEND && steps[i].what == steps[at].what) return &steps[i];
+    return NULL;
+}
+
+static Status do_message(const Program *p, int rank, const PlanProgram *g, int64_t at, const Fault *fault) {
+    const Plan *plan = p->plan;
+    int stage = p->ranks[rank].stage;
+    const PlanStep *s = &g->steps[stage][at];
+    const PlanChannel *c = &plan->channels[s->what];
+    bool receives = s->kind == PLAN_STEP_RECV;
+    CommMessage m = {.channel = s->what, .microbatch = s->microbatch, .step = (int)at};
+    m.peer = rank_at_stage(p, rank, plan->chunks[receives ? c->from : c->to].stage);
+    m.bytes = plan_leaf_bytes(plan, &plan->leaves[c->from_leaf], plan->chunks[c->from].variant);
+    if (s->kind == PLAN_STEP_WAIT) return fault ? status_ok() : p->comm->v->wait(p->comm, rank, &m);
+    if (receives) {
+        m.receive = buffer_address(p, rank, c->to, c->to_leaf, s->slot);
+        return p->comm->v->receive(p->comm, rank, &m);
+    }
+    int64_t slot = s->slot;
+    if (fault && fault->kind == FAULT_WRONG_SLOT) slot = (slot + 1) % plan->chunks[c->from].slots;
+    m.send = buffer_address(p, rank, c->from, c->from_leaf, slot);
+    if (fault && fault->kind == FAULT_DROP_SEND) m.send = NULL;
+    if (fault && fault->kind == FAULT_SWAP_SEND) m.microbatch = next_send(g, stage, at)->microbatch;
+    if (fault && fault->kind == FAULT_SEND_ASTRAY)
+        for (int right = m.peer; m.peer == right || m.peer == rank;) m.peer = (m.peer + 1) % p->nranks;
+    return p->comm->v->post(p->comm, rank, &m);
+}
+
+static Status do_copy(const Program *p, int rank, const PlanStep *s) {
+    const Plan *plan = p->plan;
+    const PlanChannel *c = &plan->channels[s->what];
+    Device *d = p->ranks[rank].device;
+    d->v->copy(d, buffer_address(p, rank, c->to, c->to_leaf, s->to_slot),
+               buffer_address(p, rank, c->from, c->from_leaf, s->slot),
+               plan_leaf_bytes(plan, &plan->leaves[c->from_leaf], plan->chunks[c->from].variant));
+    return status_ok();
+}
+
+static Status do_zero(const Program *p, int rank, const PlanStep *s) {
+    const Plan *plan = p->plan;
+    Device *d = p->ranks[rank].device;
+    if (s->chunk < 0) {
+        d->v->zero(d, d->slab + plan->rank_zero_offset, plan->rank_zero_bytes);
+        return status_ok();
+    }
+    const PlanVariant *v = &plan->variants[plan->chunks[s->chunk].variant];
+    d->v->zero(d, rank_chunk(p, rank, s->chunk) + v->zero_offset, v->zero_bytes);
+    return status_ok();
+}
+
+// "rank 3, stage 1, step 17 (run backward.1, microbatch 4), ..."
+static Status locate_step(const Program *p, int rank, const PlanProgram *g, int64_t at, Status s) {
+    const Plan *plan = p->plan;
+    int stage = p->ranks[rank].stage;
+    const PlanStep *step = &g->steps[stage][at];
+    char what[120] = "", where[40] = "";
+    if (step->kind == PLAN_STEP_RUN) snprintf(what, sizeof what, " %.60s", plan->funcs[step->what].name);
+    else if (step->kind != PLAN_STEP_ZERO)
+        snprintf(what, sizeof what, " %.60s", plan->leaves[plan->channels[step->what].from_leaf].name);
+    if (plan->nstages > 1) snprintf(where, sizeof where, ", stage %d", stage);
+    if (plan->microbatches > 1) {
+        size_t n = strlen(what);
+        snprintf(what + n, sizeof what - n, ", microbatch %d", step->microbatch);
+    }
+    return status_make(s.code, "rank %d%s, step %lld (%s%s), %s", rank, where, (long long)at,
+                       plan_step_name(step->kind), what, s.message);
+}
+
+static const Fault *fault_at_step(const Program *p, int rank, const PlanProgram *g, int64_t at) {
+    for (int i = 0; i < p->options.nfaults; i++) {
+        const Fault *f = &p->faults[i];
+        if (fault_is_step(f->kind) && &p->plan->programs[f->program] == g && f->stage == p->ranks[rank].stage &&
+            f->step == at && (f->rank < 0 || f->rank == rank))
+            return f;
+    }
+    return NULL;
+}
+
+static Status rank_run(Program *p, int rank, const PlanProgram *g) {
+    int stage = p->ranks[rank].stage;
+    for (int64_t at = 0; at < g->count[stage]; at++) {
+        const PlanStep *step = &g->steps[stage][at];
+        const Fault *fault = p->options.nfaults ? fault_at_step(p, rank, g, at) : NULL;
+        int64_t begin = p->trace ? trace_now() : 0;
+        Status s = status_ok();
+        switch ((PlanStepKind)step->kind) {
+        case PLAN_STEP_RUN:
+            if (!fault) s = do_run(p, rank, step);
+            break;
+        case PLAN_STEP_COPY: s = do_copy(p, rank, step); break;
+        case PLAN_STEP_ZERO: s = do_zero(p, rank, step); break;
+        default: s = do_message(p, rank, g, at, fault);
+        }
+        if (status_failed(&s)) return locate_step(p, rank, g, at, s);
+        if (p->trace) trace_step(p->trace, rank, step, begin, trace_now());
     }
     return status_ok();
 }
@@ -195,11 +348,11 @@ static void drive_rank(void *context, int thread, int64_t begin, int64_t end) {
     (void)thread, (void)end; // as many tasks as threads: one each
     Status s = rank_run(p, rank, p->running);
     if (status_failed(&s)) p->comm->v->abort(p->comm, rank, &s);
-    p->comm->v->leave(p->comm, rank);
-    p->ranks[rank].status = s;
+    Status left = p->comm->v->leave(p->comm, rank);
+    p->ranks[rank].status = status_failed(&s) ? s : left;
 }
 
-static Status check_ready(const Program *p, const PlanFunc *f, bool init) {
+static Status check_ready(const Program *p, const PlanProgram *f, bool init) {
     for (int i = 0; i < f->ninputs; i++) {
         const PlanLeaf *l = &p->plan->leaves[f->inputs[i]];
         if (l->kind == PLAN_INPUT && !p->is_set[f->inputs[i]])
@@ -213,14 +366,13 @@ static Status check_ready(const Program *p, const PlanFunc *f, bool init) {
 }
 
 Status program_run(Program *p, const char *func) {
-    const PlanFunc *f = plan_func(p->plan, func);
+    const PlanProgram *f = plan_program(p->plan, func);
     if (!f) return status_make(STATUS_INVALID, "the model '%s' has no function '%s'", p->plan->model, func);
     bool init = !strcmp(func, "init");
     STATUS_TRY(check_ready(p, f, init));
     for (int i = 0; i < p->plan->nleaves && init; i++) {
         const PlanLeaf *l = &p->plan->leaves[i];
-        for (int r = 0; r < p->nranks && l->kind == PLAN_STATE; r++)
-            p->ranks[r].device->v->zero(p->ranks[r].device, p->ranks[r].device->slab + l->offset, l->bytes);
+        if (l->kind == PLAN_STATE) program_zero_leaf(p, i);
         if (l->kind <= PLAN_STATE) p->is_set[i] = true;
     }
     p->running = f;
@@ -263,9 +415,26 @@ static void setup_rank(void *context, int thread, int64_t begin, int64_t end) {
     Program *p = context;
     Rank *k = &p->ranks[begin];
     (void)thread, (void)end;
-    DeviceOptions o = {
-        .threads = p->threads, .spin = p->spin, .slab_bytes = p->plan->slab_bytes, .work_bytes = work_bytes(p->plan)};
+    DeviceOptions o = {.threads = p->threads,
+                       .spin = p->spin,
+                       .slab_bytes = p->plan->stages[k->stage].slab_bytes,
+                       .work_bytes = work_bytes(p->plan)};
     k->status = device_cpu_make(&o, &k->device);
+}
+
+// Sends of one list that are on their way at once.
+static int64_t most_posts(const Plan *plan) {
+    int64_t most = 0;
+    for (int i = 0; i < plan->nprograms; i++)
+        for (int stage = 0; stage < plan->nstages; stage++) {
+            int64_t open = 0;
+            for (int64_t k = 0; k < plan->programs[i].count[stage]; k++) {
+                PlanStepKind kind = plan->programs[i].steps[stage][k].kind;
+                open += (kind == PLAN_STEP_SEND) - (kind == PLAN_STEP_WAIT);
+                if (open > most) most = open;
+            }
+        }
+    return most;
 }
 
 static bool make_tables(Program *p) {
@@ -283,6 +452,7 @@ static bool make_tables(Program *p) {
     }
     for (int r = 0; r < p->nranks; r++) {
         Rank *k = &p->ranks[r];
+        k->stage = plan_stage(plan, r);
         k->integers = calloc((size_t)total + 1, sizeof *k->integers);
         k->buf = calloc((size_t)most_args + 1, sizeof *k->buf);
         k->scalar = calloc((size_t)most_scalars + 1, sizeof *k->scalar);
@@ -307,8 +477,9 @@ static Status seed_faults(Program *p) {
     for (int i = 0; i < n; i++) {
         p->faults[i] = p->options.faults[i];
         STATUS_TRY(fault_resolve(p->plan, &p->faults[i]));
+        if (fault_is_step(p->faults[i].kind)) continue;
         if (p->fault_of[p->faults[i].instr])
-            return status_make(STATUS_INVALID, "fault: step %d has two", p->faults[i].instr);
+            return status_make(STATUS_INVALID, "fault: instruction %d has two", p->faults[i].instr);
         p->fault_of[p->faults[i].instr] = &p->faults[i];
     }
     return status_ok();
@@ -325,10 +496,11 @@ static Status make_inside(Program *p) {
         c.extent[i] = plan->mesh[i].extent;
         c.name[i] = plan->mesh[i].name;
     }
+    c.posts = most_posts(plan);
     STATUS_TRY(comm_local_make(&c, &p->comm)); // refuses more ranks than one process can have
     STATUS_TRY(check_memory(plan->slab_bytes, p->nranks));
     if (!(p->ranks = calloc((size_t)p->nranks, sizeof *p->ranks)) || !make_tables(p))
-        return status_make(STATUS_MEMORY, "no memory for a program of %d steps", plan->ninstrs);
+        return status_make(STATUS_MEMORY, "no memory for a program of %d instructions", plan->ninstrs);
     STATUS_TRY(seed_faults(p));
     if (p->options.trace) STATUS_TRY(trace_make(plan, p->options.trace_events, &p->trace));
     STATUS_TRY(pool_make(p->nranks, p->spin, &p->drivers));
@@ -397,7 +569,12 @@ const Plan *program_plan(const Program *p) { return p->plan; }
 Trace *program_trace(Program *p) { return p->trace; }
 int program_threads(const Program *p) { return p->threads; }
 
-ProgramMemory program_memory(const Program *p) {
-    const Device *d = p->ranks[0].device;
-    return (ProgramMemory){.slab = d->slab_bytes, .scratch = d->scratch_bytes, .ranks = p->nranks};
+ProgramMemory program_memory(const Program *p, int rank) {
+    const Device *d = p->ranks[rank].device;
+    int stage = p->ranks[rank].stage;
+    return (ProgramMemory){.slab = d->slab_bytes,
+                           .scratch = d->scratch_bytes,
+                           .planned = p->plan->stages[stage].slab_bytes,
+                           .used = plan_used_bytes(p->plan, stage),
+                           .ranks = p->nranks};
 }

@@ -25,9 +25,9 @@ Status program_make_from_plan(const Plan *plan, PlanKernelFn *const *kernels, co
                               Program **out_program);
 void program_free(Program *p); // NULL is fine
 
-// Runs a function on all ranks. Inputs it reads must have been set; parameters must have been set or initialised:
-// "init" does the latter (and clears the optimizer states first). When a rank fails the others are stopped; the status
-// names rank, step, op and .tgf line, and what the function writes is unspecified from then on.
+// Runs a program (a function of the model) on all ranks. Inputs it reads must have been set; parameters must have been
+// set or initialised: "init" does the latter (and clears the optimizer states first). When a rank fails the others are
+// stopped; the status names rank, step, op and .tgf line, and what the function writes is unspecified from then on.
 Status program_run(Program *p, const char *func);
 
 const Plan *program_plan(const Program *p);
@@ -36,6 +36,7 @@ int program_threads(const Program *p); // of each rank
 
 typedef struct ProgramMemory { // bytes of one rank
     int64_t slab, scratch;     // scratch: of all its threads
+    int64_t planned, used;     // what the compiler said, and the highest byte that its stage's tasks touch
     int ranks;
 } ProgramMemory;
-ProgramMemory program_memory(const Program *p);
+ProgramMemory program_memory(const Program *p, int rank);

@@ -2,8 +2,9 @@
 #include "runtime/fault.h"
 
 const char *fault_name(FaultKind kind) {
-    static const char *const names[] = {"drop_comm", "stale_comm",  "wrong_group",   "wrong_scale",
-                                        "swap_peer", "skip_kernel", "skip_iteration"};
+    static const char *const names[] = {"drop_comm",   "stale_comm",     "wrong_group", "wrong_scale", "swap_peer",
+                                        "skip_kernel", "skip_iteration", "skip_run",    "drop_send",   "swap_send",
+                                        "send_astray", "wrong_slot",     "missing_wait"};
     return (unsigned)kind < sizeof names / sizeof *names ? names[kind] : "unknown fault";
 }
 
@@ -18,10 +19,36 @@ static uint32_t other_group(const Plan *p, uint32_t mesh) {
     return 0;
 }
 
+bool fault_is_step(FaultKind kind) { return kind >= FAULT_SKIP_RUN && kind < FAULT_KINDS; }
+
+static Status resolve_step(const Plan *p, const Fault *f) {
+    if (f->program < 0 || f->program >= p->nprograms || f->stage < 0 || f->stage >= p->nstages || f->step < 0 ||
+        f->step >= p->programs[f->program].count[f->stage])
+        REFUSE("the plan has no such step");
+    const PlanStep *steps = p->programs[f->program].steps[f->stage], *s = &steps[f->step];
+    PlanStepKind wanted = f->kind == FAULT_SKIP_RUN       ? PLAN_STEP_RUN
+                          : f->kind == FAULT_MISSING_WAIT ? PLAN_STEP_WAIT
+                                                          : PLAN_STEP_SEND;
+    if (s->kind != wanted) REFUSE("step %lld does not %s", (long long)f->step, plan_step_name(wanted));
+    if (wanted == PLAN_STEP_RUN) return status_ok();
+    const PlanChannel *c = &p->channels[s->what];
+    bool in_slot = p->leaves[c->from_leaf].section == PLAN_SLOT;
+    if (f->kind == FAULT_WRONG_SLOT && (!in_slot || p->chunks[c->from].slots < 2))
+        REFUSE("step %lld has no other slot to send", (long long)f->step);
+    if (f->kind == FAULT_SEND_ASTRAY && plan_ranks(p) == 2) REFUSE("there is no other rank");
+    if (f->kind == FAULT_SWAP_SEND) {
+        int64_t next = f->step + 1, n = p->programs[f->program].count[f->stage];
+        while (next < n && (steps[next].kind != PLAN_STEP_SEND || steps[next].what != s->what)) next++;
+        if (next == n) REFUSE("step %lld is the last message on its channel", (long long)f->step);
+    }
+    return status_ok();
+}
+
 Status fault_resolve(const Plan *p, Fault *f) {
-    if ((unsigned)f->kind > FAULT_SKIP_ITERATION) REFUSE("unknown kind %d", (int)f->kind);
-    if (f->instr < 0 || f->instr >= p->ninstrs) REFUSE("the plan has no step %d", f->instr);
+    if ((unsigned)f->kind >= FAULT_KINDS) REFUSE("unknown kind %d", (int)f->kind);
     if (f->rank < -1 || f->rank >= plan_ranks(p)) REFUSE("the plan has no rank %d", f->rank);
+    if (fault_is_step(f->kind)) return resolve_step(p, f);
+    if (f->instr < 0 || f->instr >= p->ninstrs) REFUSE("the plan has no step %d", f->instr);
     const PlanInstr *in = &p->instrs[f->instr];
     if (f->kind == FAULT_SKIP_KERNEL) {
         if (in->kind != INSTR_KERNEL) REFUSE("step %d is no kernel", f->instr);

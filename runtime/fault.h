@@ -11,7 +11,15 @@ typedef enum FaultKind {
     FAULT_WRONG_SCALE,    // what a collective receives is multiplied by `scale` (0: by 2); floats only
     FAULT_SWAP_PEER,      // the parts of members 0 and 1 are exchanged: all_gather, reduce_scatter, all_to_all
     FAULT_SKIP_KERNEL,    // the kernel is not run
-    FAULT_SKIP_ITERATION, // the loop's last iteration is not run: a skipped layer or microbatch
+    FAULT_SKIP_ITERATION, // the loop's last iteration is not run: a skipped layer
+    // Of a step of a program:
+    FAULT_SKIP_RUN,     // the task is not run: a skipped microbatch
+    FAULT_DROP_SEND,    // nothing is copied: the receiver goes on with what lay in the buffer
+    FAULT_SWAP_SEND,    // this message and the next one on its channel exchange their places
+    FAULT_SEND_ASTRAY,  // the message goes to another rank
+    FAULT_WRONG_SLOT,   // another microbatch's piece is sent
+    FAULT_MISSING_WAIT, // the send's buffer is taken to be free at once
+    FAULT_KINDS
 } FaultKind;
 
 typedef struct Fault {
@@ -20,8 +28,11 @@ typedef struct Fault {
     int rank;  // only on this rank; -1: on all. On one rank alone a collective ends in STATUS_COMM
     uint32_t mesh;
     double scale;
+    int program, stage; // kinds of a step: number in plan->programs, and whose list
+    int64_t step;
 } Fault;
 
 const char *fault_name(FaultKind kind); // "drop_comm"
+bool fault_is_step(FaultKind kind);     // of a program's step, not of an instruction
 // Whether the fault can be seeded there; on success mesh and scale are filled in.
 Status fault_resolve(const Plan *p, Fault *fault);

@@ -2,6 +2,7 @@
 // plan: looking things up in a plan, and checking all that the executor relies on, so that it can run without looking.
 #include "runtime/plan.h"
 #include "base/checked.h"
+#include "runtime/plan_tasks.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +10,19 @@
 enum { MAX_RANKS = 1 << 20, MAX_ARGS = 1024 };
 
 // ---- looking things up ----------------------------------------------------------------------------------------------
-const PlanFunc *plan_func(const Plan *p, const char *name) {
-    for (int i = 0; i < p->nfuncs; i++)
-        if (!strcmp(p->funcs[i].name, name)) return &p->funcs[i];
+const PlanProgram *plan_program(const Plan *p, const char *name) {
+    for (int i = 0; i < p->nprograms; i++)
+        if (!strcmp(p->programs[i].name, name)) return &p->programs[i];
     return NULL;
+}
+
+bool plan_runs(const Plan *p, const PlanProgram *program, int instr) {
+    int func = 0;
+    while (func < p->nfuncs && instr >= p->funcs[func].first + p->funcs[func].count) func++;
+    for (int stage = 0; stage < p->nstages; stage++)
+        for (int64_t i = 0; i < program->count[stage]; i++)
+            if (program->steps[stage][i].kind == PLAN_STEP_RUN && program->steps[stage][i].what == func) return true;
+    return false;
 }
 
 int plan_leaf(const Plan *p, PlanLeafKind kind, const char *name) {
@@ -42,13 +52,24 @@ int64_t plan_coord(const Plan *p, uint32_t mesh, int64_t rank) {
     return coord;
 }
 
+int plan_stage(const Plan *p, int64_t rank) { return (int)plan_coord(p, p->stage_mesh, rank); }
+
+int64_t plan_leaf_bytes(const Plan *p, const PlanLeaf *l, int variant) {
+    return l->layered < 0 ? l->bytes : l->bytes * p->variants[variant].layers;
+}
+
+const char *plan_step_name(PlanStepKind kind) {
+    static const char *const names[] = {"run", "send", "recv", "copy", "wait", "zero"};
+    return (unsigned)kind < sizeof names / sizeof *names ? names[kind] : "unknown step";
+}
+
 int plan_dtype_bytes(PlanDType t) {
     static const int bytes[] = {1, 4, 4, 8, 2, 2};
     return (unsigned)t < sizeof bytes / sizeof *bytes ? bytes[t] : 0;
 }
 
 // ---- checking -------------------------------------------------------------------------------------------------------
-#define BAD(...) return status_make(STATUS_CORRUPT, "plan: " __VA_ARGS__)
+#define BAD PLAN_BAD
 
 static bool product(const int64_t *factors, int n, int64_t *out) {
     *out = 1;
@@ -74,7 +95,7 @@ static bool mesh_is_known(const Plan *p, uint32_t mesh) { return (mesh >> p->nme
 
 static Status check_leaf(const Plan *p, const PlanLeaf *l) {
     if (!l->name || !*l->name) BAD("a leaf has no name");
-    if ((unsigned)l->kind > PLAN_OUTPUT) BAD("leaf '%s' is of unknown kind %d", l->name, (int)l->kind);
+    if ((unsigned)l->kind > PLAN_BUFFER) BAD("leaf '%s' is of unknown kind %d", l->name, (int)l->kind);
     if (!plan_dtype_bytes(l->dtype)) BAD("leaf '%s' has unknown element type %d", l->name, (int)l->dtype);
     if (l->rank < 0 || l->rank > PLAN_RANK) BAD("leaf '%s' has %d dimensions; at most %d", l->name, l->rank, PLAN_RANK);
     int64_t bytes = plan_dtype_bytes(l->dtype), global = bytes;
@@ -86,26 +107,22 @@ static Status check_leaf(const Plan *p, const PlanLeaf *l) {
         if (!mesh_is_known(p, d->split)) BAD("leaf '%s', axis '%s' is split over no mesh axis", l->name, d->axis);
         if (used & d->split) BAD("leaf '%s' is split twice over one mesh axis", l->name);
         used |= d->split;
-        if (d->local != ceil_div(d->extent, plan_ways(p, d->split)))
+        // A buffer holds what one microbatch leaves; a chunk its layers.
+        bool whole = l->kind != PLAN_BUFFER, layered = i == l->layered;
+        if (d->local < 1 || d->local - p->microbatches > d->extent ||
+            (layered && (d->local != d->extent || d->split)) ||
+            (whole && d->local < ceil_div(d->extent, plan_ways(p, d->split))))
             BAD("leaf '%s', axis '%s': %lld local places of %lld", l->name, d->axis, (long long)d->local,
                 (long long)d->extent);
         for (int j = 0; j < i; j++)
             if (!strcmp(l->dim[j].axis, d->axis)) BAD("leaf '%s' has axis '%s' twice", l->name, d->axis);
-        if (!checked_mul(bytes, d->local, &bytes) || !checked_mul(global, d->extent, &global))
+        if ((!layered && !checked_mul(bytes, d->local, &bytes)) || !checked_mul(global, d->extent, &global))
             BAD("leaf '%s' is too large", l->name);
     }
     if (l->bytes < bytes) BAD("leaf '%s' needs %lld bytes, has %lld", l->name, (long long)bytes, (long long)l->bytes);
-    int64_t end;
-    if (l->offset < 0 || !checked_add(l->offset, l->bytes, &end) || end > p->slab_bytes)
-        BAD("leaf '%s' lies outside the slab", l->name);
-    if (l->offset % plan_dtype_bytes(l->dtype)) BAD("leaf '%s' is misaligned", l->name);
+    STATUS_TRY(plan_check_leaf_place(p, l));
     if (l->least > l->limit && l->limit) BAD("leaf '%s' allows no value", l->name);
     return status_ok();
-}
-
-static int leaf_order(const void *a, const void *b) {
-    const PlanLeaf *x = *(PlanLeaf *const *)a, *y = *(PlanLeaf *const *)b;
-    return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
 static int leaf_name_order(const void *a, const void *b) {
@@ -123,35 +140,28 @@ static Status check_leaves(const Plan *p) {
     for (int i = 1; i < p->nleaves && !status_failed(&s); i++)
         if (!leaf_name_order(&order[i - 1], &order[i]))
             s = status_make(STATUS_CORRUPT, "plan: leaf '%s' occurs twice", order[i]->name);
-    // Parameters and states stay across calls: nothing persistent may share memory.
-    int n = 0;
-    for (int i = 0; i < p->nleaves; i++)
-        if (p->leaves[i].kind <= PLAN_STATE) order[n++] = &p->leaves[i];
-    qsort(order, (size_t)n, sizeof *order, leaf_order);
-    for (int i = 1; i < n && !status_failed(&s); i++)
-        if (order[i - 1]->offset + order[i - 1]->bytes > order[i]->offset)
-            s = status_make(STATUS_CORRUPT, "plan: '%s' and '%s' overlap in the slab", order[i - 1]->name,
-                            order[i]->name);
     free(order);
     return s;
 }
 
-// Whether arg + [0, bytes) stays in the slab for every iteration of the enclosing loops.
-static bool arg_inside(const Plan *p, const PlanArg *arg, const int64_t *counts, int depth, int64_t bytes) {
+// Whether arg + [0, bytes) stays in its section for every microbatch and iteration of the enclosing loops.
+static bool arg_inside(const Plan *p, const PlanFunc *f, const PlanArg *arg, const int64_t *counts, int depth,
+                       int64_t bytes) {
     int64_t low = arg->offset, high = arg->offset;
-    for (int i = 0; i < PLAN_LOOPS; i++) {
-        int64_t span;
+    for (int i = -1; i < PLAN_LOOPS; i++) {
+        int64_t stride = i < 0 ? arg->micro : arg->stride[i], count = i < 0 ? p->microbatches : counts[i], span;
         if (i >= depth) {
-            if (arg->stride[i]) return false;
+            if (stride) return false;
             continue;
         }
-        if (!checked_mul(arg->stride[i], counts[i] - 1, &span)) return false;
+        if (!checked_mul(stride, count - 1, &span)) return false;
         if (!checked_add(span < 0 ? low : high, span, span < 0 ? &low : &high)) return false;
     }
-    return low >= 0 && checked_add(high, bytes, &high) && high <= p->slab_bytes;
+    return low >= 0 && bytes >= 0 && checked_add(high, bytes, &high) && high <= plan_section_bytes(p, f, arg->section);
 }
 
-static Status check_comm(const Plan *p, const PlanInstr *in, int at, const int64_t *counts, int depth) {
+static Status check_comm(const Plan *p, const PlanFunc *f, const PlanInstr *in, int at, const int64_t *counts,
+                         int depth) {
     if ((unsigned)in->comm > COMM_RECV) BAD("step %d: unknown collective %d", at, (int)in->comm);
     if ((unsigned)in->reduce > REDUCE_MAX) BAD("step %d: unknown reduction %d", at, (int)in->reduce);
     if (!plan_dtype_bytes(in->dtype)) BAD("step %d: unknown element type %d", at, (int)in->dtype);
@@ -166,19 +176,21 @@ static Status check_comm(const Plan *p, const PlanInstr *in, int at, const int64
     if (in->comm == COMM_REDUCE_SCATTER) receive = send / in->middle * ceil_div(in->middle, ways);
     if (in->comm == COMM_ALL_TO_ALL && !checked_mul(send / in->middle * ceil_div(in->middle, ways), ways, &receive))
         BAD("step %d: size overflows", at);
-    if (!arg_inside(p, &in->args[0], counts, depth, in->comm == COMM_RECV ? 0 : send))
+    if (!arg_inside(p, f, &in->args[0], counts, depth, in->comm == COMM_RECV ? 0 : send))
         BAD("step %d: what is sent lies outside the slab", at);
-    if (!arg_inside(p, &in->args[1], counts, depth, in->comm == COMM_SEND ? 0 : receive))
+    if (!arg_inside(p, f, &in->args[1], counts, depth, in->comm == COMM_SEND ? 0 : receive))
         BAD("step %d: what is received lies outside the slab", at);
     return status_ok();
 }
 
-static Status check_kernel_call(const Plan *p, const PlanInstr *in, int at, const int64_t *counts, int depth) {
+static Status check_kernel_call(const Plan *p, const PlanFunc *f, const PlanInstr *in, int at, const int64_t *counts,
+                                int depth) {
     if (in->kernel < 0 || in->kernel >= p->nkernels) BAD("step %d: kernel %d of %d", at, in->kernel, p->nkernels);
     if (in->nargs < 0 || in->nargs > MAX_ARGS || in->nscalars < 0 || in->nscalars > MAX_ARGS)
         BAD("step %d: a kernel with %d operands and %d integers", at, in->nargs, in->nscalars);
     for (int i = 0; i < in->nargs; i++)
-        if (!arg_inside(p, &in->args[i], counts, depth, 0)) BAD("step %d: operand %d lies outside the slab", at, i);
+        if (!arg_inside(p, f, &in->args[i], counts, depth, in->args[i].bytes))
+            BAD("step %d: operand %d lies outside the slab", at, i);
     for (int i = 0; i < in->nscalars; i++) {
         const PlanScalar *s = &in->scalars[i];
         int64_t t;
@@ -187,7 +199,8 @@ static Status check_kernel_call(const Plan *p, const PlanInstr *in, int at, cons
                 BAD("step %d: integer %d asks for loop %d of %d", at, i, s->loop, depth);
         } else if (s->kind == SCALAR_AFFINE) {
             if (!mesh_is_known(p, s->mesh)) BAD("step %d: integer %d asks for unknown mesh axes", at, i);
-            if (!checked_mul(s->factor, plan_ways(p, s->mesh) - 1, &t) || !checked_add(t, s->base, &t))
+            if (!checked_mul(s->factor, plan_ways(p, s->mesh) - 1, &t) || !checked_add(t, s->base, &t) ||
+                !checked_mul(s->micro_factor, p->microbatches, &t) || !checked_add(t, s->base, &t))
                 BAD("step %d: integer %d overflows", at, i);
         } else {
             BAD("step %d: integer %d is of unknown kind %d", at, i, (int)s->kind);
@@ -202,15 +215,15 @@ static Status check_instrs(const Plan *p, const PlanFunc *f) {
     for (int at = f->first; at < f->first + f->count; at++) {
         const PlanInstr *in = &p->instrs[at];
         switch (in->kind) {
-        case INSTR_KERNEL: STATUS_TRY(check_kernel_call(p, in, at, counts, depth)); break;
-        case INSTR_COMM: STATUS_TRY(check_comm(p, in, at, counts, depth)); break;
+        case INSTR_KERNEL: STATUS_TRY(check_kernel_call(p, f, in, at, counts, depth)); break;
+        case INSTR_COMM: STATUS_TRY(check_comm(p, f, in, at, counts, depth)); break;
         case INSTR_COPY:
-            if (in->bytes < 0 || !arg_inside(p, &in->args[0], counts, depth, in->bytes) ||
-                !arg_inside(p, &in->args[1], counts, depth, in->bytes))
+            if (in->bytes < 0 || !arg_inside(p, f, &in->args[0], counts, depth, in->bytes) ||
+                !arg_inside(p, f, &in->args[1], counts, depth, in->bytes))
                 BAD("step %d: a copy outside the slab", at);
             break;
         case INSTR_ZERO:
-            if (in->bytes < 0 || !arg_inside(p, &in->args[0], counts, depth, in->bytes))
+            if (in->bytes < 0 || !arg_inside(p, f, &in->args[0], counts, depth, in->bytes))
                 BAD("step %d: a clearing outside the slab", at);
             break;
         case INSTR_LOOP:
@@ -234,12 +247,10 @@ static Status check_instrs(const Plan *p, const PlanFunc *f) {
 
 static Status check_func(const Plan *p, const PlanFunc *f, int expected_first) {
     if (!f->name || !*f->name) BAD("a function has no name");
+    if (f->variant < -1 || f->variant >= p->nvariants) BAD("function '%s' is for no variant", f->name);
+    if (f->work_bytes < 0) BAD("function '%s' needs %lld bytes", f->name, (long long)f->work_bytes);
     if (f->first != expected_first || f->count < 0 || f->count > p->ninstrs - f->first)
         BAD("function '%s' does not follow the one before it", f->name);
-    for (int i = 0; i < f->ninputs; i++)
-        if (f->inputs[i] < 0 || f->inputs[i] >= p->nleaves) BAD("function '%s': no leaf %d", f->name, f->inputs[i]);
-    for (int i = 0; i < f->noutputs; i++)
-        if (f->outputs[i] < 0 || f->outputs[i] >= p->nleaves) BAD("function '%s': no leaf %d", f->name, f->outputs[i]);
     return check_instrs(p, f);
 }
 
@@ -247,12 +258,7 @@ Status plan_check(const Plan *p) {
     if (p->abi != PLAN_ABI) BAD("made for version %d of the plan, this runtime has %d", p->abi, PLAN_ABI);
     if (!p->model) BAD("no model name");
     STATUS_TRY(check_mesh(p));
-    int64_t parts = 0;
-    const int64_t sizes[] = {p->param_bytes, p->state_bytes, p->io_bytes, p->activation_bytes};
-    for (int i = 0; i < 4; i++)
-        if (sizes[i] < 0 || !checked_add(parts, sizes[i], &parts)) BAD("the slab's parts do not add up");
-    if (p->slab_bytes < 0 || p->slab_bytes > INT64_MAX / 4) BAD("a slab of %lld bytes", (long long)p->slab_bytes);
-    if (parts > p->slab_bytes) BAD("parts of %lld bytes in a slab of %lld", (long long)parts, (long long)p->slab_bytes);
+    STATUS_TRY(plan_check_layout(p));
     STATUS_TRY(check_leaves(p));
     for (int i = 0; i < p->nkernels; i++) {
         const PlanKernel *k = &p->kernels[i];
@@ -271,5 +277,5 @@ Status plan_check(const Plan *p) {
             if (!strcmp(p->funcs[i].name, p->funcs[j].name)) BAD("function '%s' occurs twice", p->funcs[i].name);
     }
     if (next != p->ninstrs) BAD("%d steps belong to no function", p->ninstrs - next);
-    return status_ok();
+    return plan_check_programs(p);
 }

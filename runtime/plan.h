@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// plan: the contract between the compiler and the runtime: what a rank holds in its slab and which steps it does, the
-// same list on every rank; what differs between ranks is computed from the rank's mesh coordinates (PlanScalar). A
-// struct, and a text that prints and parses back (plan_print, plan_parse); an object file carries the text beside its
-// kernels.
+// plan: the contract between the compiler and the runtime: what a rank holds in its slab and what it does. Functions
+// are tasks: instructions, the same on every rank; what differs between ranks is computed from the rank's mesh
+// coordinates (PlanScalar). Programs ("train") are lists of steps, one a stage: which tasks a rank runs in which order,
+// on which chunk and microbatch, and what it sends to other stages. Stages, chunks, slots and sections: ir/pipeline.h;
+// a model without a pipeline is one stage with one chunk, its programs one step. A struct, and a text that prints and
+// parses back (plan_print, plan_parse); an object file carries the text beside its kernels.
+//
+// The slab of a stage, every piece a multiple of PLAN_ALIGN bytes:
+//   [ RANK | for each of its chunks: CHUNK, its slots of SLOT | WORK ]
 #pragma once
 #include "base/arena.h"
 #include "base/status.h"
 #include "base/str.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
-enum { PLAN_ABI = 1, PLAN_LOOPS = 4, PLAN_RANK = 12, PLAN_MESH = 8 };
+enum { PLAN_ABI = 2, PLAN_ALIGN = 64, PLAN_LOOPS = 4, PLAN_RANK = 12, PLAN_MESH = 8 };
 
 // Every generated kernel. buf: operand addresses; scalar: run-time integers; work: this thread's 64-byte aligned
 // scratch; [begin, end): the tasks to do. Threads split [0, tasks); results do not depend on how.
@@ -30,13 +36,16 @@ typedef struct PlanDim {
     Str axis;
     int64_t extent; // global
     uint32_t split; // mesh axes
-    int64_t local;  // places on each rank: ceil(extent / ways)
+    // Places on each rank, at coordinate * local. At least ceil(extent / ways); more where microbatches do not divide
+    // it. Of the layered dimension: all.
+    int64_t local;
 } PlanDim;
 
-typedef enum PlanLeafKind { PLAN_PARAM, PLAN_STATE, PLAN_INPUT, PLAN_OUTPUT } PlanLeafKind;
+typedef enum PlanSection { PLAN_RANK_OWN, PLAN_CHUNK, PLAN_SLOT, PLAN_WORK, PLAN_SECTIONS } PlanSection;
+typedef enum PlanLeafKind { PLAN_PARAM, PLAN_STATE, PLAN_INPUT, PLAN_OUTPUT, PLAN_BUFFER } PlanLeafKind;
 
 // A named thing in the slab. Parameters and states stay across calls; inputs are written before, outputs read after a
-// call.
+// call; buffers are what tasks leave for one another.
 typedef struct PlanLeaf {
     PlanLeafKind kind;
     Str name;
@@ -44,21 +53,26 @@ typedef struct PlanLeaf {
     PlanDType dtype;
     int rank;
     PlanDim dim[PLAN_RANK];
-    int64_t offset, bytes; // in the slab, row-major over local extents
-    int64_t least, limit;  // inputs of ids: allowed [least, limit); limit 0: anything
+    PlanSection section;
+    int layered;          // the dimension of which each chunk holds its own layers only; -1: none
+    int64_t *offset;      // in the section. RANK_OWN, WORK: one. CHUNK, SLOT: by variant, -1: the variant lacks it
+    int64_t bytes;        // of a chunk, row-major over local extents; of one layer when layered
+    int64_t least, limit; // inputs of ids: allowed [least, limit); limit 0: anything
 } PlanLeaf;
 
-// An address in the slab: offset + sum over enclosing loops of stride * iteration.
+// An address: the section's base + offset + micro * microbatch + sum over enclosing loops of stride * iteration.
 typedef struct PlanArg {
-    int64_t offset;
+    PlanSection section;
+    int64_t offset, micro;
     int64_t stride[PLAN_LOOPS];
+    int64_t bytes; // KERNEL: how far the operand reaches from there, in any iteration; else the instruction says it
 } PlanArg;
 
-// A run-time integer: base + factor * (rank's coordinate along mesh axes `mesh`), or the iteration of enclosing loop
-// `loop`.
+// A run-time integer: base + factor * (rank's coordinate along mesh axes `mesh`) + micro_factor * microbatch +
+// first_factor * (the chunk's first layer), or the iteration of enclosing loop `loop` + first_factor * first layer.
 typedef struct PlanScalar {
     enum { SCALAR_AFFINE, SCALAR_ITERATION } kind;
-    int64_t base, factor;
+    int64_t base, factor, micro_factor, first_factor;
     uint32_t mesh;
     int loop;
 } PlanScalar;
@@ -106,12 +120,57 @@ typedef struct PlanInstr {
     int line;
 } PlanInstr;
 
-typedef struct PlanFunc {
-    Str name;         // "init" "train" "eval" "predict"
-    int first, count; // instructions
+typedef struct PlanFunc { // a task
+    Str name;             // "forward.1"; without a pipeline "init" "train" "eval" "predict"
+    int variant;          // of the chunks it is for; -1: the rank's own
+    int first, count;     // instructions
+    int64_t work_bytes;   // it needs of PLAN_WORK
+} PlanFunc;
+
+typedef struct PlanVariant {
+    int64_t layers, chunk_bytes, slot_bytes;
+    int64_t zero_offset, zero_bytes; // of PLAN_CHUNK: what PLAN_STEP_ZERO clears
+} PlanVariant;
+
+typedef struct PlanChunk {
+    int stage, variant;
+    int64_t first, slots, base, slot_base; // holds layers [first, first + variant's layers)
+} PlanChunk;
+
+typedef struct PlanStage {
+    int64_t work_base, slab_bytes;
+} PlanStage;
+
+typedef struct PlanChannel { // a buffer of one chunk becomes one of another: equal bytes
+    int from, to;            // chunks
+    int from_leaf, to_leaf;
+} PlanChannel;
+
+typedef enum PlanStepKind { // as StepKind of ir/pipeline.h
+    PLAN_STEP_RUN,
+    PLAN_STEP_SEND,
+    PLAN_STEP_RECV,
+    PLAN_STEP_COPY,
+    PLAN_STEP_WAIT, // every send is waited for before the list ends
+    PLAN_STEP_ZERO
+} PlanStepKind;
+
+typedef struct PlanStep { // small: there can be a million
+    uint8_t kind;
+    int16_t chunk;      // RUN, ZERO; -1: the rank's own
+    int32_t what;       // RUN: function; SEND, RECV, COPY, WAIT: channel
+    int32_t microbatch; // all but ZERO
+    int32_t slot;       // RUN; SEND, COPY: of the sending chunk; RECV: of the receiving one
+    int32_t to_slot;    // COPY: of the receiving chunk
+} PlanStep;
+
+typedef struct PlanProgram {
+    Str name; // "init" "train" "eval" "predict"
     int noutputs, ninputs;
     int *outputs, *inputs; // leaf numbers it writes or reads
-} PlanFunc;
+    int64_t *count;        // by stage: steps
+    PlanStep **steps;
+} PlanProgram;
 
 typedef struct Plan {
     int abi;
@@ -122,12 +181,22 @@ typedef struct Plan {
         Str name;
         int64_t extent;
     } mesh[PLAN_MESH];
-    int nleaves, nkernels, ninstrs, nfuncs;
+    uint32_t stage_mesh; // a rank's coordinate along it is its stage
+    int64_t microbatches;
+    int nstages, nchunks, nvariants, nchannels;
+    PlanStage *stages;
+    PlanChunk *chunks;
+    PlanVariant *variants;
+    PlanChannel *channels;
+    int64_t rank_bytes, rank_zero_offset, rank_zero_bytes;
+    int nleaves, nkernels, ninstrs, nfuncs, nprograms;
     PlanLeaf *leaves;
     PlanKernel *kernels;
     PlanInstr *instrs;
     PlanFunc *funcs;
-    int64_t slab_bytes, param_bytes, state_bytes, io_bytes, activation_bytes;
+    PlanProgram *programs;
+    // The largest stage's slab and what it is made of.
+    int64_t slab_bytes, param_bytes, state_bytes, io_bytes, buffer_bytes, activation_bytes;
 } Plan;
 
 void plan_print(const Plan *p, FILE *out);
@@ -135,12 +204,19 @@ Status plan_parse(Arena *a, StrTable *strs, const char *text, size_t size, Plan 
 // Everything the executor relies on: offsets inside the slab, loops closed, mesh and kernel numbers in range, sizes not
 // overflowing.
 Status plan_check(const Plan *p);
-const PlanFunc *plan_func(const Plan *p, const char *name);        // NULL: absent
-int plan_leaf(const Plan *p, PlanLeafKind kind, const char *name); // -1: absent
+const PlanProgram *plan_program(const Plan *p, const char *name);     // NULL: absent
+bool plan_runs(const Plan *p, const PlanProgram *program, int instr); // is it of a task that the program runs?
+int plan_leaf(const Plan *p, PlanLeafKind kind, const char *name);    // -1: absent
 int64_t plan_ranks(const Plan *p);
 int64_t plan_coord(const Plan *p, uint32_t mesh, int64_t rank);
 int64_t plan_ways(const Plan *p, uint32_t mesh);
 int plan_dtype_bytes(PlanDType t);
+int plan_stage(const Plan *p, int64_t rank);
+int64_t plan_leaf_bytes(const Plan *p, const PlanLeaf *l, int variant); // in one chunk
+// The highest byte of the slab, rounded up as it is laid out, that the stage's leaves and steps touch: what the
+// instructions say, not what the layout promises.
+int64_t plan_used_bytes(const Plan *p, int stage);
+const char *plan_step_name(PlanStepKind kind); // "run", "send"
 
 // What an object file exports as `tgf_model_NAME`, and what the JIT makes in memory.
 typedef struct PlanModule {

@@ -1,207 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
-// plan text: prints a plan and reads it back, print(parse(print(p))) == print(p) byte for byte. The text may come from
-// anywhere, so the parser takes nothing on trust; plan_check looks at the meaning.
+// plan text: reads back what plan_print.c prints, print(parse(print(p))) == print(p) byte for byte. The text may come
+// from anywhere, so the parser takes nothing on trust; plan_check looks at the meaning.
 //
-//   tgf-plan 1
+//   tgf-plan 2
 //   model "gpt2" strategy "mesh" hash "00000000deadbeef"
-//   mesh data=2 tensor=2
-//   slab 4096 params 1024 states 0 io 64 activations 2048
-//   param "wte" as "wte.weight" f32[vocab=67/tensor:34, width=8:8] at 0 bytes 1088
-//   input "tokens" i32[batch=4/data:2, seq=8:8] at 1088 bytes 64 ids 0..67
+//   mesh data=2 pipe=2
+//   slab 4096 params 1024 states 0 io 64 buffers 960 activations 2048
+//   tasks microbatches 4 stages pipe rank 64 zero 0 0
+//   variant layers 2 chunk 1088 slot 192 zero 1024 64
+//   chunk stage 0 variant 0 first 0 slots 2 at 64 slots at 1152
+//   stage work 1536 slab 3584
+//   channel 0 -> 1 leaves 3 4
+//   param "wte" as "wte.weight" f32[vocab=67/tensor:34, width=8:8] chunk at 0 - bytes 1088
+//   param "w" as "h.{layer}" f32[layer=4:*, width=8:8] chunk at 1088 0 bytes 32
+//   input "tokens" i32[batch=4/data:2, seq=8:8] chunk at 1088 - bytes 64 ids 0..67
 //   kernel "train_0" tasks 2 work 0 flops 128 bytes 512
-//   func "train" inputs 1 outputs 2
+//   func "forward.0" variant 0 work 640
 //     loop 4 reverse {
-//       kernel 0 (0+64*l0, 1088) [l0, 0+34*c(tensor), 7] # "take %x" @"gpt2.tgf":7
-//       comm all_reduce sum f32 on tensor [1, 8, 4] 128 -> 256
-//       copy 128 <- 0 bytes 64
-//       zero 128 bytes 64
+//       kernel 0 (c0+64*l0:32, s1088+8*m:8) [l0+1*first, 0+34*c(tensor)+17*m+1*first, 7] # "take %x" @"gpt2.tgf":7
+//       comm all_reduce sum f32 on tensor [1, 8, 4] w128 -> w256
+//       copy w128 <- c0 bytes 64
+//       zero r128 bytes 64
 //     }
-// `on -` and `c(-)` name no mesh axis. Axis and mesh names that are not identifiers are quoted.
+//   program "train" inputs 1 outputs 2
+//    stage 0
+//     zero 0                   of chunk 0; -1: the rank's own
+//     run 2 0 1 1              function, chunk, microbatch, slot
+//     send 0 1 1               channel, microbatch, slot; recv the same
+//     copy 0 1 1 0             channel, microbatch, slot, slot
+//     wait 0 1                 channel, microbatch
+// A leaf lies at an offset of a section, one for each variant (`-`: it lacks the leaf); `:*` marks the layered
+// dimension, the bytes are then those of one layer. Addresses begin with their section: r(ank), c(hunk), s(lot),
+// w(ork). `on -` and `c(-)` name no mesh axis. Axis and mesh names that are not identifiers are quoted.
 #include "base/vec.h"
-#include "runtime/plan.h"
+#include "runtime/plan_text.h"
 #include <ctype.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const dtype_names[] = {"bool", "i32", "f32", "f64", "bf16", "f16", NULL};
-static const char *const leaf_names[] = {"param", "state", "input", "output", NULL};
-static const char *const comm_names[] = {"all_reduce", "all_gather", "reduce_scatter", "all_to_all",
-                                         "broadcast",  "send",       "recv",           NULL};
-static const char *const reduce_names[] = {"sum", "max", NULL};
-
-// ---- printing -------------------------------------------------------------------------------------------------------
-static void put_string(FILE *out, const char *s) {
-    fputc('"', out);
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\') fprintf(out, "\\%c", c);
-        else if (c < 32 || c == 127) fprintf(out, "\\x%02x", c);
-        else fputc(c, out);
-    }
-    fputc('"', out);
-}
-
-static bool is_word(const char *s) {
-    if (!isalpha((unsigned char)*s) && *s != '_') return false;
-    while (isalnum((unsigned char)*s) || *s == '_') s++;
-    return !*s;
-}
-
-static void put_name(FILE *out, const char *s) {
-    if (is_word(s)) fputs(s, out);
-    else put_string(out, s);
-}
-
-static void put_mesh(FILE *out, const Plan *p, uint32_t mesh) {
-    const char *sep = "";
-    if (!mesh) fputc('-', out);
-    for (int i = 0; i < p->nmesh; i++)
-        if (mesh >> i & 1) {
-            fputs(sep, out);
-            put_name(out, p->mesh[i].name);
-            sep = "+";
-        }
-}
-
-static void put_leaf(FILE *out, const Plan *p, const PlanLeaf *l) {
-    fprintf(out, "%s ", leaf_names[l->kind]);
-    put_string(out, l->name);
-    if (l->storage) {
-        fputs(" as ", out);
-        put_string(out, l->storage);
-    }
-    fprintf(out, " %s[", dtype_names[l->dtype]);
-    for (int i = 0; i < l->rank; i++) {
-        const PlanDim *d = &l->dim[i];
-        if (i) fputs(", ", out);
-        put_name(out, d->axis);
-        fprintf(out, "=%" PRId64, d->extent);
-        if (d->split) {
-            fputc('/', out);
-            put_mesh(out, p, d->split);
-        }
-        fprintf(out, ":%" PRId64, d->local);
-    }
-    fprintf(out, "] at %" PRId64 " bytes %" PRId64, l->offset, l->bytes);
-    if (l->least || l->limit) fprintf(out, " ids %" PRId64 "..%" PRId64, l->least, l->limit);
-    fputc('\n', out);
-}
-
-static void put_arg(FILE *out, const PlanArg *a) {
-    fprintf(out, "%" PRId64, a->offset);
-    for (int i = 0; i < PLAN_LOOPS; i++)
-        if (a->stride[i]) fprintf(out, "%+" PRId64 "*l%d", a->stride[i], i);
-}
-
-static void put_scalar(FILE *out, const Plan *p, const PlanScalar *s) {
-    if (s->kind == SCALAR_ITERATION) {
-        fprintf(out, "l%d", s->loop);
-        return;
-    }
-    fprintf(out, "%" PRId64, s->base);
-    if (s->factor || s->mesh) {
-        fprintf(out, "%+" PRId64 "*c(", s->factor);
-        put_mesh(out, p, s->mesh);
-        fputc(')', out);
-    }
-}
-
-static void put_instr(FILE *out, const Plan *p, const PlanInstr *in, int depth) {
-    fprintf(out, "%*s", 2 + 2 * depth, "");
-    switch (in->kind) {
-    case INSTR_KERNEL:
-        fprintf(out, "kernel %d (", in->kernel);
-        for (int i = 0; i < in->nargs; i++) {
-            if (i) fputs(", ", out);
-            put_arg(out, &in->args[i]);
-        }
-        fputs(") [", out);
-        for (int i = 0; i < in->nscalars; i++) {
-            if (i) fputs(", ", out);
-            put_scalar(out, p, &in->scalars[i]);
-        }
-        fputc(']', out);
-        break;
-    case INSTR_COMM:
-        fprintf(out, "comm %s %s %s on ", comm_names[in->comm], reduce_names[in->reduce], dtype_names[in->dtype]);
-        put_mesh(out, p, in->mesh);
-        fprintf(out, " [%" PRId64 ", %" PRId64 ", %" PRId64 "] ", in->outer, in->middle, in->inner);
-        if (in->peer) fprintf(out, "peer %" PRId64 " ", in->peer);
-        put_arg(out, &in->args[0]);
-        fputs(" -> ", out);
-        put_arg(out, &in->args[1]);
-        break;
-    case INSTR_COPY:
-        fputs("copy ", out);
-        put_arg(out, &in->args[0]);
-        fputs(" <- ", out);
-        put_arg(out, &in->args[1]);
-        fprintf(out, " bytes %" PRId64, in->bytes);
-        break;
-    case INSTR_ZERO:
-        fputs("zero ", out);
-        put_arg(out, &in->args[0]);
-        fprintf(out, " bytes %" PRId64, in->bytes);
-        break;
-    case INSTR_LOOP: fprintf(out, "loop %" PRId64 "%s {", in->count, in->reverse ? " reverse" : ""); break;
-    case INSTR_END: fputc('}', out); break;
-    }
-    if (in->op) {
-        fputs(" # ", out);
-        put_string(out, in->op);
-    }
-    if (in->file) {
-        fputs(" @", out);
-        put_string(out, in->file);
-        fprintf(out, ":%d", in->line);
-    }
-    fputc('\n', out);
-}
-
-void plan_print(const Plan *p, FILE *out) {
-    fprintf(out, "tgf-plan %d\nmodel ", p->abi);
-    put_string(out, p->model);
-    if (p->strategy) {
-        fputs(" strategy ", out);
-        put_string(out, p->strategy);
-    }
-    fprintf(out, " hash \"%016" PRIx64 "\"\nmesh", p->hash);
-    for (int i = 0; i < p->nmesh; i++) {
-        fputc(' ', out);
-        put_name(out, p->mesh[i].name);
-        fprintf(out, "=%" PRId64, p->mesh[i].extent);
-    }
-    fprintf(out, "\nslab %" PRId64 " params %" PRId64 " states %" PRId64 " io %" PRId64 " activations %" PRId64 "\n",
-            p->slab_bytes, p->param_bytes, p->state_bytes, p->io_bytes, p->activation_bytes);
-    for (int i = 0; i < p->nleaves; i++) put_leaf(out, p, &p->leaves[i]);
-    for (int i = 0; i < p->nkernels; i++) {
-        const PlanKernel *k = &p->kernels[i];
-        fputs("kernel ", out);
-        put_string(out, k->symbol);
-        fprintf(out, " tasks %" PRId64 " work %" PRId64 " flops %.17g bytes %.17g\n", k->tasks, k->work_bytes, k->flops,
-                k->bytes);
-    }
-    for (int i = 0; i < p->nfuncs; i++) {
-        const PlanFunc *f = &p->funcs[i];
-        fputs("func ", out);
-        put_string(out, f->name);
-        fputs(" inputs", out);
-        for (int j = 0; j < f->ninputs; j++) fprintf(out, " %d", f->inputs[j]);
-        fputs(" outputs", out);
-        for (int j = 0; j < f->noutputs; j++) fprintf(out, " %d", f->outputs[j]);
-        fputc('\n', out);
-        for (int j = f->first, depth = 0; j < f->first + f->count; j++) {
-            if (p->instrs[j].kind == INSTR_END) depth--;
-            put_instr(out, p, &p->instrs[j], depth);
-            if (p->instrs[j].kind == INSTR_LOOP) depth++;
-        }
-    }
-}
-
-// ---- parsing --------------------------------------------------------------------------------------------------------
 typedef struct Parser {
     Arena *arena;
     StrTable *strs;
@@ -374,6 +212,64 @@ static bool parse_mesh(Parser *p, uint32_t *out) {
 
 static bool parse_keyed(Parser *p, const char *word, int64_t *out) { return expect_word(p, word) && parse_int(p, out); }
 
+static bool parse_keyed_small(Parser *p, const char *word, int *out) {
+    return expect_word(p, word) && parse_small(p, out);
+}
+
+static bool next_is(Parser *p, const char *word) {
+    size_t n = word_length(p);
+    return n == strlen(word) && !memcmp(p->at, word, n);
+}
+
+static bool parse_chunk(Parser *p, PlanChunk *c) {
+    return parse_keyed_small(p, "stage", &c->stage) && parse_keyed_small(p, "variant", &c->variant) &&
+           parse_keyed(p, "first", &c->first) && parse_keyed(p, "slots", &c->slots) && parse_keyed(p, "at", &c->base) &&
+           expect_word(p, "slots") && parse_keyed(p, "at", &c->slot_base);
+}
+
+static bool parse_layout(Parser *p) {
+    Plan *plan = p->plan;
+    Vec(PlanVariant) variants = {0};
+    Vec(PlanChunk) chunks = {0};
+    Vec(PlanStage) stages = {0};
+    Vec(PlanChannel) channels = {0};
+    if (!expect_word(p, "tasks") || !parse_keyed(p, "microbatches", &plan->microbatches) || !expect_word(p, "stages") ||
+        !parse_mesh(p, &plan->stage_mesh) || !parse_keyed(p, "rank", &plan->rank_bytes) ||
+        !parse_keyed(p, "zero", &plan->rank_zero_offset) || !parse_int(p, &plan->rank_zero_bytes) || !expect_line(p))
+        return false;
+    while (accept_word(p, "variant")) {
+        PlanVariant v = {0};
+        if (!parse_keyed(p, "layers", &v.layers) || !parse_keyed(p, "chunk", &v.chunk_bytes) ||
+            !parse_keyed(p, "slot", &v.slot_bytes) || !parse_keyed(p, "zero", &v.zero_offset) ||
+            !parse_int(p, &v.zero_bytes) || !expect_line(p))
+            return false;
+        vec_push(p->arena, &variants, v);
+    }
+    while (accept_word(p, "chunk")) {
+        PlanChunk c = {0};
+        if (!parse_chunk(p, &c) || !expect_line(p)) return false;
+        vec_push(p->arena, &chunks, c);
+    }
+    while (accept_word(p, "stage")) {
+        PlanStage s = {0};
+        if (!parse_keyed(p, "work", &s.work_base) || !parse_keyed(p, "slab", &s.slab_bytes) || !expect_line(p))
+            return false;
+        vec_push(p->arena, &stages, s);
+    }
+    while (accept_word(p, "channel")) {
+        PlanChannel c = {0};
+        if (!parse_small(p, &c.from) || !expect(p, "->") || !parse_small(p, &c.to) ||
+            !parse_keyed_small(p, "leaves", &c.from_leaf) || !parse_small(p, &c.to_leaf) || !expect_line(p))
+            return false;
+        vec_push(p->arena, &channels, c);
+    }
+    plan->variants = variants.at, plan->nvariants = variants.n;
+    plan->chunks = chunks.at, plan->nchunks = chunks.n;
+    plan->stages = stages.at, plan->nstages = stages.n;
+    plan->channels = channels.at, plan->nchannels = channels.n;
+    return true;
+}
+
 static bool parse_head(Parser *p) {
     Plan *plan = p->plan;
     Str hash;
@@ -400,12 +296,31 @@ static bool parse_head(Parser *p) {
     }
     return expect_line(p) && parse_keyed(p, "slab", &plan->slab_bytes) &&
            parse_keyed(p, "params", &plan->param_bytes) && parse_keyed(p, "states", &plan->state_bytes) &&
-           parse_keyed(p, "io", &plan->io_bytes) && parse_keyed(p, "activations", &plan->activation_bytes) &&
-           expect_line(p);
+           parse_keyed(p, "io", &plan->io_bytes) && parse_keyed(p, "buffers", &plan->buffer_bytes) &&
+           parse_keyed(p, "activations", &plan->activation_bytes) && expect_line(p) && parse_layout(p);
+}
+
+static bool parse_offsets(Parser *p, PlanLeaf *l) {
+    int section = 0;
+    if (!parse_choice(p, section_names, "a section", &section) || !expect_word(p, "at")) return false;
+    l->section = (PlanSection)section;
+    int n = offsets_of(p->plan, l->section);
+    l->offset = NEW_ARRAY(p->arena, int64_t, n + 1);
+    for (int v = 0; v < n; v++) {
+        if (peek(p) == '-') { // `-` alone: absent
+            p->at++;
+            if (isdigit(peek(p)) && p->at[-1] == '-') return fail(p, "a negative offset");
+            l->offset[v] = -1;
+        } else if (!parse_int(p, &l->offset[v])) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool parse_leaf(Parser *p, int kind, PlanLeaf *l) {
     int dtype = 0;
+    l->layered = -1;
     l->kind = (PlanLeafKind)kind;
     if (!parse_string(p, &l->name)) return false;
     if (accept_word(p, "as") && !parse_string(p, &l->storage)) return false;
@@ -417,9 +332,16 @@ static bool parse_leaf(Parser *p, int kind, PlanLeaf *l) {
         PlanDim *d = &l->dim[l->rank++];
         if (!parse_name(p, &d->axis) || !expect(p, "=") || !parse_int(p, &d->extent)) return false;
         if (accept(p, "/") && !parse_mesh(p, &d->split)) return false;
-        if (!expect(p, ":") || !parse_int(p, &d->local)) return false;
+        if (!expect(p, ":")) return false;
+        if (accept(p, "*")) {
+            if (l->layered >= 0) return fail(p, "two layered dimensions");
+            l->layered = l->rank - 1;
+            d->local = d->extent;
+        } else if (!parse_int(p, &d->local)) {
+            return false;
+        }
     }
-    if (!parse_keyed(p, "at", &l->offset) || !parse_keyed(p, "bytes", &l->bytes)) return false;
+    if (!parse_offsets(p, l) || !parse_keyed(p, "bytes", &l->bytes)) return false;
     if (accept_word(p, "ids") && !(parse_int(p, &l->least) && expect(p, "..") && parse_int(p, &l->limit))) return false;
     return expect_line(p);
 }
@@ -430,12 +352,34 @@ static bool parse_loop_number(Parser *p, int *out) {
     return parse_choice(p, names, "a loop (l0 to l3)", out);
 }
 
+// `+64*m`, `+64*first` or `+64*` and something else that the caller reads.
+typedef enum Term { TERM_OTHER, TERM_MICRO, TERM_FIRST } Term;
+static bool parse_term(Parser *p, int64_t *out_factor, Term *out_term) {
+    if (!parse_int(p, out_factor) || !expect(p, "*")) return false;
+    *out_term = accept_word(p, "m") ? TERM_MICRO : accept_word(p, "first") ? TERM_FIRST : TERM_OTHER;
+    if (*out_term != TERM_OTHER && !*out_factor) return fail(p, "a factor of 0");
+    return true;
+}
+
 static bool parse_arg(Parser *p, PlanArg *a) {
+    int c = peek(p);
+    const char *letter = c > 0 ? strchr(section_letters, c) : NULL;
+    if (!letter) return unexpected(p, "an address (r, c, s or w and a number)");
+    a->section = (PlanSection)(letter - section_letters);
+    p->at++;
     if (!parse_int(p, &a->offset)) return false;
     for (int least = 0; p->at < p->end && (*p->at == '+' || *p->at == '-');) {
         int64_t stride;
+        Term term;
         int loop = 0;
-        if (!parse_int(p, &stride) || !expect(p, "*") || !parse_loop_number(p, &loop)) return false;
+        if (!parse_term(p, &stride, &term)) return false;
+        if (term == TERM_MICRO && !a->micro) {
+            a->micro = stride;
+            least = PLAN_LOOPS;
+            continue;
+        }
+        if (term != TERM_OTHER) return fail(p, "not part of an address");
+        if (!parse_loop_number(p, &loop)) return false;
         if (loop < least || !stride) return fail(p, "strides go by rising loop and are not 0");
         a->stride[loop] = stride;
         least = loop + 1;
@@ -444,15 +388,25 @@ static bool parse_arg(Parser *p, PlanArg *a) {
 }
 
 static bool parse_scalar(Parser *p, PlanScalar *s) {
+    Term term = TERM_OTHER;
+    int64_t factor;
     if (word_length(p)) {
         s->kind = SCALAR_ITERATION;
-        return parse_loop_number(p, &s->loop);
+        if (!parse_loop_number(p, &s->loop)) return false;
+        if (peek(p) != '+' && peek(p) != '-') return true;
+        return parse_term(p, &s->first_factor, &term) && (term == TERM_FIRST || fail(p, "only the chunk's first"));
     }
     s->kind = SCALAR_AFFINE;
     if (!parse_int(p, &s->base)) return false;
-    if (peek(p) != '+' && peek(p) != '-') return true;
-    return parse_int(p, &s->factor) && expect(p, "*") && expect(p, "c") && expect(p, "(") && parse_mesh(p, &s->mesh) &&
-           expect(p, ")");
+    for (int least = 0; peek(p) == '+' || peek(p) == '-'; least = (int)term + 1) {
+        if (!parse_term(p, &factor, &term)) return false;
+        if ((int)term < least) return fail(p, "terms go by coordinate, microbatch, first layer");
+        if (term == TERM_MICRO) s->micro_factor = factor;
+        else if (term == TERM_FIRST) s->first_factor = factor;
+        else if (s->factor = factor, !expect(p, "c") || !expect(p, "(") || !parse_mesh(p, &s->mesh) || !expect(p, ")"))
+            return false;
+    }
+    return true;
 }
 
 static bool parse_kernel_call(Parser *p, PlanInstr *in) {
@@ -462,6 +416,7 @@ static bool parse_kernel_call(Parser *p, PlanInstr *in) {
     while (!accept(p, ")")) {
         PlanArg a = {0};
         if ((args.n && !expect(p, ",")) || !parse_arg(p, &a)) return false;
+        if (accept(p, ":") && !parse_int(p, &a.bytes)) return false;
         vec_push(p->arena, &args, a);
     }
     if (!expect(p, "[")) return false;
@@ -531,22 +486,10 @@ static bool parse_instr(Parser *p, PlanInstr *in) {
 typedef Vec(PlanInstr) Instrs;
 
 static bool parse_func(Parser *p, PlanFunc *f, Instrs *instrs) {
-    Vec(int) inputs = {0}, outputs = {0};
-    int open[PLAN_LOOPS], depth = 0, leaf = 0;
-    if (!parse_string(p, &f->name) || !expect_word(p, "inputs")) return false;
-    while (isdigit(peek(p))) {
-        if (!parse_small(p, &leaf)) return false;
-        vec_push(p->arena, &inputs, leaf);
-    }
-    if (!expect_word(p, "outputs")) return false;
-    while (isdigit(peek(p))) {
-        if (!parse_small(p, &leaf)) return false;
-        vec_push(p->arena, &outputs, leaf);
-    }
-    f->inputs = inputs.at;
-    f->ninputs = inputs.n;
-    f->outputs = outputs.at;
-    f->noutputs = outputs.n;
+    int open[PLAN_LOOPS], depth = 0;
+    if (!parse_string(p, &f->name) || !parse_keyed_small(p, "variant", &f->variant) ||
+        !parse_keyed(p, "work", &f->work_bytes))
+        return false;
     f->first = instrs->n;
     if (!expect_line(p)) return false;
     while (p->at < p->end && *p->at == ' ') {
@@ -566,14 +509,67 @@ static bool parse_func(Parser *p, PlanFunc *f, Instrs *instrs) {
     return true;
 }
 
+static bool parse_numbers(Parser *p, int *out_n, int **out) {
+    Vec(int) list = {0};
+    int leaf = 0;
+    while (isdigit(peek(p))) {
+        if (!parse_small(p, &leaf)) return false;
+        vec_push(p->arena, &list, leaf);
+    }
+    *out = list.at;
+    *out_n = list.n;
+    return true;
+}
+
+static bool parse_step(Parser *p, PlanStep *s) {
+    static const char *const names[] = {"run", "send", "recv", "copy", "wait", "zero", NULL};
+    static const int counts[] = {4, 3, 3, 4, 2, 1};
+    int kind = 0, n[4] = {0};
+    if (!parse_choice(p, names, "a step", &kind)) return false;
+    for (int i = 0; i < counts[kind]; i++)
+        if (!parse_small(p, &n[i])) return false;
+    int chunk = kind == PLAN_STEP_RUN ? n[1] : kind == PLAN_STEP_ZERO ? n[0] : 0;
+    if (chunk < INT16_MIN || chunk > INT16_MAX) return fail(p, "%d is out of range", chunk);
+    *s = (PlanStep){.kind = (uint8_t)kind, .chunk = (int16_t)chunk};
+    if (kind == PLAN_STEP_ZERO) return expect_line(p);
+    s->what = n[0];
+    s->microbatch = kind == PLAN_STEP_RUN ? n[2] : n[1];
+    s->slot = kind == PLAN_STEP_RUN ? n[3] : kind == PLAN_STEP_WAIT ? 0 : n[2];
+    s->to_slot = kind == PLAN_STEP_COPY ? n[3] : 0;
+    return expect_line(p);
+}
+
+static bool parse_program(Parser *p, PlanProgram *g) {
+    if (!parse_string(p, &g->name) || !expect_word(p, "inputs") || !parse_numbers(p, &g->ninputs, &g->inputs) ||
+        !expect_word(p, "outputs") || !parse_numbers(p, &g->noutputs, &g->outputs) || !expect_line(p))
+        return false;
+    g->count = NEW_ARRAY(p->arena, int64_t, p->plan->nstages + 1);
+    g->steps = NEW_ARRAY(p->arena, PlanStep *, p->plan->nstages + 1);
+    for (int stage = 0; stage < p->plan->nstages; stage++) {
+        Vec(PlanStep) steps = {0};
+        int number = 0;
+        if (!parse_keyed_small(p, "stage", &number) || !expect_line(p)) return false;
+        if (number != stage) return fail(p, "stage %d where %d should be", number, stage);
+        while (p->end - p->at > 1 && p->at[0] == ' ' && p->at[1] == ' ') {
+            PlanStep s;
+            if (!parse_step(p, &s)) return false;
+            vec_push(p->arena, &steps, s);
+        }
+        g->count[stage] = steps.n;
+        g->steps[stage] = steps.at;
+    }
+    return true;
+}
+
 static bool parse_plan(Parser *p) {
     Vec(PlanLeaf) leaves = {0};
     Vec(PlanKernel) kernels = {0};
     Vec(PlanFunc) funcs = {0};
+    Vec(PlanProgram) programs = {0};
     Instrs instrs = {0};
     int kind = 0;
     if (!parse_head(p)) return false;
-    while (p->at < p->end && *p->at != 'k' && *p->at != 'f') {
+    while (p->at < p->end && !next_is(p, "kernel") && !next_is(p, "func") && !next_is(p, "program")) {
         PlanLeaf l = {0};
         if (!parse_choice(p, leaf_names, "a leaf, a kernel or a function", &kind) || !parse_leaf(p, kind, &l))
             return false;
@@ -587,10 +583,15 @@ static bool parse_plan(Parser *p) {
             return false;
         vec_push(p->arena, &kernels, k);
     }
-    while (p->at < p->end) {
+    while (p->at < p->end && *p->at == 'f') {
         PlanFunc f = {0};
         if (!expect_word(p, "func") || !parse_func(p, &f, &instrs)) return false;
         vec_push(p->arena, &funcs, f);
+    }
+    while (p->at < p->end) {
+        PlanProgram g = {0};
+        if (!expect_word(p, "program") || !parse_program(p, &g)) return false;
+        vec_push(p->arena, &programs, g);
     }
     Plan *plan = p->plan;
     plan->leaves = leaves.at;
@@ -601,11 +602,13 @@ static bool parse_plan(Parser *p) {
     plan->nfuncs = funcs.n;
     plan->instrs = instrs.at;
     plan->ninstrs = instrs.n;
+    plan->programs = programs.at;
+    plan->nprograms = programs.n;
     return true;
 }
 
 Status plan_parse(Arena *a, StrTable *strs, const char *text, size_t size, Plan **out_plan) {
-    enum { LARGEST = 256 << 20 };
+    enum { LARGEST = 1 << 30 };
     *out_plan = NULL;
     if (size > LARGEST) return status_make(STATUS_CORRUPT, "plan text of %zu bytes; at most %d", size, LARGEST);
     Parser p = {.arena = a, .strs = strs, .at = text, .end = text + size, .line = 1, .plan = NEW(a, Plan)};

@@ -7,7 +7,8 @@
 
 typedef struct Rank {
     Device *device;
-    int64_t *integers; // of each step's scalars, the part known before the run (see scalar_at)
+    int stage;
+    int64_t *integers; // of each instruction's scalars, what the rank decides (see scalar_at)
     char **buf;        // operands of the step being done
     int64_t *scalar;
     Status status;
@@ -24,9 +25,12 @@ struct Program {
     Pool *drivers; // one thread a rank; the caller drives rank 0
     Comm *comm;
     Trace *trace;
-    int *scalar_at; // by step: where its scalars start in integers
+    int *scalar_at; // by instruction: where its scalars start in integers
     Fault *faults;
-    const Fault **fault_of; // by step; NULL when there are no faults
+    const Fault **fault_of; // by instruction; NULL when there are no faults
     bool *is_set;           // by leaf
-    const PlanFunc *running;
+    const PlanProgram *running;
 };
+
+// Where a chunk's section lies in the rank's slab.
+char *rank_chunk(const Program *p, int rank, int chunk);

@@ -6,9 +6,12 @@
 #include <string.h>
 #include <time.h>
 
+// Steps are counted behind the instructions: number ninstrs + kind of step.
+enum { STEP_KINDS = PLAN_STEP_ZERO + 1 };
+
 typedef struct Event {
-    int instr;
-    int64_t begin, end;
+    int instr, what; // what: of a step the function or channel
+    int64_t microbatch, begin, end;
 } Event;
 
 typedef struct RankTrace {
@@ -51,8 +54,8 @@ Status trace_make(const Plan *plan, int64_t events_per_rank, Trace **out_trace) 
     }
     for (int r = 0; ok && r < t->nranks; r++) {
         RankTrace *k = &t->ranks[r];
-        k->calls = calloc((size_t)plan->ninstrs + 1, sizeof *k->calls);
-        k->ns = calloc((size_t)plan->ninstrs + 1, sizeof *k->ns);
+        k->calls = calloc((size_t)plan->ninstrs + STEP_KINDS, sizeof *k->calls);
+        k->ns = calloc((size_t)plan->ninstrs + STEP_KINDS, sizeof *k->ns);
         k->events = calloc((size_t)events_per_rank + 1, sizeof *k->events);
         ok = k->calls && k->ns && k->events;
     }
@@ -68,17 +71,28 @@ Status trace_make(const Plan *plan, int64_t events_per_rank, Trace **out_trace) 
 void trace_reset(Trace *t) {
     t->start = trace_now();
     for (int r = 0; r < t->nranks; r++) {
-        memset(t->ranks[r].calls, 0, sizeof(int64_t) * (size_t)t->plan->ninstrs);
-        memset(t->ranks[r].ns, 0, sizeof(int64_t) * (size_t)t->plan->ninstrs);
+        memset(t->ranks[r].calls, 0, sizeof(int64_t) * ((size_t)t->plan->ninstrs + STEP_KINDS));
+        memset(t->ranks[r].ns, 0, sizeof(int64_t) * ((size_t)t->plan->ninstrs + STEP_KINDS));
         t->ranks[r].nevents = 0;
     }
 }
 
-void trace_record(Trace *t, int rank, int instr, int64_t begin_ns, int64_t end_ns) {
+static void record(Trace *t, int rank, Event e) {
     RankTrace *k = &t->ranks[rank];
-    k->calls[instr]++;
-    k->ns[instr] += end_ns - begin_ns;
-    if (k->nevents < t->limit) k->events[k->nevents++] = (Event){instr, begin_ns - t->start, end_ns - t->start};
+    k->calls[e.instr]++;
+    k->ns[e.instr] += e.end - e.begin;
+    e.begin -= t->start;
+    e.end -= t->start;
+    if (k->nevents < t->limit) k->events[k->nevents++] = e;
+}
+
+void trace_record(Trace *t, int rank, int instr, int64_t microbatch, int64_t begin_ns, int64_t end_ns) {
+    record(t, rank, (Event){instr, -1, microbatch, begin_ns, end_ns});
+}
+
+void trace_step(Trace *t, int rank, const PlanStep *step, int64_t begin_ns, int64_t end_ns) {
+    if (t->plan->nchannels == 0 && t->plan->microbatches == 1) return; // the whole function: says nothing
+    record(t, rank, (Event){t->plan->ninstrs + step->kind, step->what, step->microbatch, begin_ns, end_ns});
 }
 
 static const char *instr_name(const Plan *p, const PlanInstr *in) {
@@ -109,17 +123,19 @@ static int by_time(const void *a, const void *b) {
 
 int trace_totals(const Trace *t, TraceTotal *out_totals, int limit) {
     const Plan *p = t->plan;
-    TraceTotal *all = calloc((size_t)p->ninstrs + 1, sizeof *all);
+    TraceTotal *all = calloc((size_t)p->ninstrs + STEP_KINDS, sizeof *all);
     int n = 0, merged = 0;
     if (!all) return 0;
-    for (int i = 0; i < p->ninstrs; i++) {
-        TraceTotal x = {.name = instr_name(p, &p->instrs[i])};
+    for (int i = 0; i < p->ninstrs + STEP_KINDS; i++) {
+        const PlanInstr *in = i < p->ninstrs ? &p->instrs[i] : NULL;
+        if (i == p->ninstrs + PLAN_STEP_RUN) continue; // its instructions say it
+        TraceTotal x = {.name = in ? instr_name(p, in) : plan_step_name((PlanStepKind)(i - p->ninstrs))};
         for (int r = 0; r < t->nranks; r++) {
             x.calls += t->ranks[r].calls[i];
             x.seconds += 1e-9 * (double)t->ranks[r].ns[i];
         }
-        x.bytes = instr_bytes(p, &p->instrs[i]) * (double)x.calls;
-        if (p->instrs[i].kind == INSTR_KERNEL) x.flops = p->kernels[p->instrs[i].kernel].flops * (double)x.calls;
+        if (in) x.bytes = instr_bytes(p, in) * (double)x.calls;
+        if (in && in->kind == INSTR_KERNEL) x.flops = p->kernels[in->kernel].flops * (double)x.calls;
         if (x.calls) all[n++] = x;
     }
     qsort(all, (size_t)n, sizeof *all, by_name);
@@ -173,15 +189,25 @@ Status trace_chrome(const Trace *t, FILE *out) {
     for (int r = 0; r < t->nranks; r++)
         for (int64_t i = 0; i < t->ranks[r].nevents; i++) {
             const Event *e = &t->ranks[r].events[i];
-            const PlanInstr *in = &t->plan->instrs[e->instr];
+            const Plan *p = t->plan;
+            bool step = e->instr >= p->ninstrs;
+            const PlanInstr *in = step ? NULL : &p->instrs[e->instr];
+            PlanStepKind kind = (PlanStepKind)(e->instr - p->ninstrs);
+            const char *name = in                      ? instr_name(p, in)
+                               : kind == PLAN_STEP_RUN ? p->funcs[e->what].name
+                                                       : plan_step_name(kind);
             fprintf(out, "%s{\"ph\":\"X\",\"pid\":0,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f,\"name\":", sep, r,
                     1e-3 * (double)e->begin, 1e-3 * (double)(e->end - e->begin));
-            put_json_string(out, instr_name(t->plan, in));
-            fprintf(out, ",\"args\":{\"step\":%d,\"op\":", e->instr);
-            put_json_string(out, in->op ? in->op : "");
-            fputs(",\"line\":", out);
-            put_json_string(out, in->file ? in->file : "");
-            fprintf(out, ",\"at\":%d}}", in->line);
+            put_json_string(out, name);
+            fprintf(out, ",\"args\":{\"microbatch\":%" PRId64, e->microbatch);
+            if (in) {
+                fprintf(out, ",\"step\":%d,\"op\":", e->instr);
+                put_json_string(out, in->op ? in->op : "");
+                fputs(",\"line\":", out);
+                put_json_string(out, in->file ? in->file : "");
+                fprintf(out, ",\"at\":%d", in->line);
+            }
+            fputs("}}", out);
             sep = ",\n";
         }
     fputs("\n]}\n", out);

@@ -11,11 +11,13 @@ Status trace_make(const Plan *plan, int64_t events_per_rank, Trace **out_trace);
 void trace_free(Trace *t); // NULL is fine
 void trace_reset(Trace *t);
 int64_t trace_now(void); // nanoseconds, monotonic
-// From the rank's driving thread.
-void trace_record(Trace *t, int rank, int instr, int64_t begin_ns, int64_t end_ns);
+// From the rank's driving thread: an instruction; a step of its program. Totals have messages and clearings beside the
+// instructions; a run's time is its instructions'.
+void trace_record(Trace *t, int rank, int instr, int64_t microbatch, int64_t begin_ns, int64_t end_ns);
+void trace_step(Trace *t, int rank, const PlanStep *step, int64_t begin_ns, int64_t end_ns);
 
 typedef struct TraceTotal {
-    const char *name;    // kernel symbol, collective with its mesh axes, "copy" or "zero"
+    const char *name;    // kernel symbol, collective with its mesh axes, "copy", "zero", "send", "recv" or "wait"
     int64_t calls;       // over all ranks
     double seconds;      // summed over ranks
     double flops, bytes; // of all calls; collectives: bytes sent

@@ -5,13 +5,50 @@
 #include "ir/strategy.h"
 #include "passes/recompute.h"
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
-double func_flops(const Unit *u, const char *func) {
-    const Func *f = unit_func(u, func);
+static const StepList *list_of(const Unit *u, const char *name) {
+    const Pipeline *p = u->pipeline;
+    for (int i = 0; p && i < p->nlists; i++)
+        if (!strcmp(p->lists[i].name, name)) return &p->lists[i];
+    return NULL;
+}
+
+// How often each function runs in a call of the program `name` on a stage; without a pipeline once.
+static void count_runs(const Unit *u, const char *name, int stage, double *times) {
+    const StepList *l = list_of(u, name);
+    for (int f = 0; f < u->funcs.n; f++) times[f] = !l && !strcmp(u->funcs.at[f]->name, name);
+    for (int64_t i = 0; l && i < l->count[stage]; i++)
+        if (l->steps[stage][i].kind == STEP_RUN) times[l->steps[stage][i].func]++;
+}
+
+static double stage_flops(const Unit *u, const char *name, int stage, double *times) {
     double total = 0;
-    for (const Node *n = f ? f->top->first : NULL; n; n = n->next) total += node_work(u, n).flops;
+    count_runs(u, name, stage, times);
+    for (int f = 0; f < u->funcs.n; f++)
+        for (const Node *n = times[f] > 0 ? u->funcs.at[f]->top->first : NULL; n; n = n->next)
+            total += times[f] * node_work(u, n).flops;
+    return total;
+}
+
+// The stage that has most to do.
+static int busiest_stage(const Unit *u, const char *name, double *times) {
+    int best = 0;
+    double most = 0;
+    for (int i = 0; u->pipeline && i < u->pipeline->nstages; i++) {
+        double flops = stage_flops(u, name, i, times);
+        if (flops > most) most = flops, best = i;
+    }
+    return best;
+}
+
+double func_flops(const Unit *u, const char *func) {
+    double *times = calloc((size_t)u->funcs.n + 1, sizeof *times), total = 0;
+    int stages = u->pipeline ? u->pipeline->nstages : 1;
+    for (int i = 0; times && i < stages; i++) total += stage_flops(u, func, i, times) / stages;
+    free(times);
     return total;
 }
 
@@ -97,27 +134,41 @@ static void list_kept(const Unit *u, FILE *out) {
 void stats_print(const Unit *u, double seconds, FILE *out) {
     char text[40], other[40];
     const Storage *s = u->storage;
-    const char *func = unit_func(u, "train") ? "train" : "eval";
+    const char *func = unit_func(u, "train") || list_of(u, "train") ? "train" : "eval";
     fprintf(out, "model %s, strategy %s, %" PRId64 " rank%s", u->name, u->strategy ? u->strategy->name : "(none)",
             mesh_devices(&u->mesh), mesh_devices(&u->mesh) == 1 ? "" : "s");
     for (int i = 0; i < u->mesh.n; i++)
         fprintf(out, "%s%s=%" PRId64, i ? ", " : " (", u->mesh.axis[i].name, u->mesh.axis[i].extent);
     fprintf(out, "%s\nparameters: %.0f\n", u->mesh.n ? ")" : "", unit_parameters(u));
     if (s) {
-        fprintf(out, "memory per rank, exact and the same on every rank: %" PRId64 " bytes (%s)\n", s->slab_bytes,
+        bool alike = true;
+        for (int i = 1; i < s->pipeline->nstages; i++)
+            alike = alike && s->stages[i].slab_bytes == s->stages[0].slab_bytes;
+        fprintf(out, "memory per rank, exact and %s: %" PRId64 " bytes (%s)\n",
+                alike ? "the same on every rank" : "of the stage that needs most", s->slab_bytes,
                 human((double)s->slab_bytes, text, sizeof text));
+        for (int i = 0; i < s->pipeline->nstages && !alike; i++)
+            fprintf(out, "  stage %-38d %14" PRId64 "  %s\n", i, s->stages[i].slab_bytes,
+                    human((double)s->stages[i].slab_bytes, text, sizeof text));
         const struct {
             const char *what;
             int64_t bytes;
         } parts[] = {{"parameters", s->param_bytes},
                      {"optimizer states", s->state_bytes},
                      {"inputs and outputs", s->io_bytes},
+                     {"kept between tasks: microbatches, sums", s->buffer_bytes},
                      {"gradients, activations, collective buffers", s->activation_bytes}};
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-            fprintf(out, "  %-44s %14" PRId64 "  %s\n", parts[i].what, parts[i].bytes,
-                    human((double)parts[i].bytes, text, sizeof text));
+            if (parts[i].bytes || i != 3)
+                fprintf(out, "  %-44s %14" PRId64 "  %s\n", parts[i].what, parts[i].bytes,
+                        human((double)parts[i].bytes, text, sizeof text));
     }
-    fprintf(out, "work per rank and call of %s: %.4g GFLOP\n", func, func_flops(u, func) * 1e-9);
+    double *times = calloc((size_t)u->funcs.n + 1, sizeof *times);
+    if (!times) return;
+    int stage = busiest_stage(u, func, times);
+    double flops = stage_flops(u, func, stage, times);
+    fprintf(out, "work per rank and call of %s%s: %.4g GFLOP\n", func,
+            u->pipeline && u->pipeline->nstages > 1 ? ", on the stage with most of it" : "", flops * 1e-9);
     RecomputeCost cost = recompute_cost(u);
     if (cost.again > 0)
         fprintf(out, "  of these to compute forward values again: %.4g GFLOP (%.1f%%)\n", cost.again * 1e-9,
@@ -128,8 +179,9 @@ void stats_print(const Unit *u, double seconds, FILE *out) {
     }
     fprintf(out, "collectives of one call of %s, each with its larger side:\n", func);
     Traffic total = {0};
-    const Func *f = unit_func(u, func);
-    if (f) list_collectives(u, f->top, 1, &total, out);
+    for (int i = 0; i < u->funcs.n; i++)
+        if (times[i] > 0) list_collectives(u, u->funcs.at[i]->top, times[i], &total, out);
+    free(times);
     fprintf(out, "  in all: %.0f calls, %s\n", total.calls, human(total.bytes, other, sizeof other));
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);

@@ -72,7 +72,7 @@ int tool_bench(int argc, char **argv) {
         double median = steps % 2 ? times[steps / 2] : (times[steps / 2 - 1] + times[steps / 2]) / 2;
         const Plan *p = program_plan(b.program);
         double ranks = (double)plan_ranks(p), flops = func_flops(b.c.unit, func) * ranks, tokens = tokens_of(p);
-        ProgramMemory memory = program_memory(b.program);
+        ProgramMemory memory = program_memory(b.program, 0);
         struct rusage usage;
         getrusage(RUSAGE_SELF, &usage);
         if (json)

@@ -94,7 +94,7 @@ static Status take_leaf(Program *p, int leaf, Snapshot *out, Status *replicas) {
 
 Status snapshot_take(Program *p, const char *func, Snapshot *out) {
     const Plan *plan = program_plan(p);
-    const PlanFunc *f = plan_func(plan, func);
+    const PlanProgram *f = plan_program(plan, func);
     *out = (Snapshot){.at = calloc((size_t)plan->nleaves + 1, sizeof *out->at)};
     if (!out->at || !f)
         return status_make(STATUS_INTERNAL, f ? "no memory for a snapshot" : "the plan has no function '%s'", func);

@@ -86,7 +86,7 @@ static Status open_data(Trainer *t, const PlanLeaf *tokens) {
 // The model must read tokens and labels of [batch, seq], and nothing a text file cannot give.
 static Status check_inputs(Trainer *t) {
     const Plan *p = program_plan(t->program);
-    const PlanFunc *f = plan_func(p, "train");
+    const PlanProgram *f = plan_program(p, "train");
     if (!f) return status_make(STATUS_INVALID, "the model has no `train { ... }` recipe");
     const PlanLeaf *tokens = NULL, *labels = NULL;
     for (int i = 0; i < f->ninputs; i++) {
@@ -226,7 +226,7 @@ static Status run(Trainer *t, Arena *a) {
         printf("%s: %" PRId64 " ranks of %d threads, %" PRId64 " sequences of %" PRId64
                " tokens a step, slab %.1f MB a rank\n",
                program_plan(t->program)->model, plan_ranks(program_plan(t->program)), program_threads(t->program),
-               t->batch, t->seq, (double)program_memory(t->program).slab / 1e6);
+               t->batch, t->seq, (double)program_memory(t->program, 0).slab / 1e6);
     STATUS_TRY(loop(t));
     metrics_close(t->metrics);
     t->metrics = NULL;

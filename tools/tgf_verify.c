@@ -4,6 +4,7 @@
 // within a tolerance that is derived from the program. With --faults, errors are seeded on purpose and each must be
 // noticed.
 #include "tools/tgf.h"
+#include "base/vec.h"
 #include "tools/tgf_verify.h"
 #include <inttypes.h>
 #include <math.h>
@@ -31,6 +32,12 @@ static Status run_step(const Verify *v, Program *p, Snapshot *out) {
     STATUS_TRY(program_set_optional(p, "step", 0));
     STATUS_TRY(snapshot_inputs(p, (uint64_t)v->seed));
     STATUS_TRY(program_run(p, "train"));
+    for (int r = 0; r < program_memory(p, 0).ranks; r++) {
+        ProgramMemory m = program_memory(p, r);
+        if (m.used != m.planned)
+            return status_make(STATUS_INTERNAL, "rank %d uses %" PRId64 " bytes, the compiler said %" PRId64, r, m.used,
+                               m.planned);
+    }
     return snapshot_take(p, "train", out);
 }
 
@@ -82,11 +89,11 @@ static void name_first(Verify *v, const Snapshot *s, char *name, size_t size) {
 // The step of b's training function that stands for step `at` of another compilation of the same layout; -1: none.
 static int same_step(const Built *b, const PlanInstr *at) {
     const Plan *p = program_plan(b->program);
-    const PlanFunc *f = plan_func(p, "train");
-    for (int i = f->first; i < f->first + f->count; i++) {
+    const PlanProgram *f = plan_program(p, "train");
+    for (int i = 0; i < p->ninstrs; i++) {
         const PlanInstr *n = &p->instrs[i];
         if (n->kind == at->kind && n->line == at->line && n->comm == at->comm && n->op && at->op &&
-            !strcmp(n->op, at->op))
+            !strcmp(n->op, at->op) && plan_runs(p, f, i))
             return i;
     }
     return -1;
@@ -122,12 +129,73 @@ static int check_layout(Verify *v, const char *strategy, const char *extra, cons
     return rc;
 }
 
-static void describe(const Plan *p, int instr, char *text, size_t size) {
-    const PlanInstr *n = &p->instrs[instr];
+static void describe(const Plan *p, const Fault *f, char *text, size_t size) {
+    if (fault_is_step(f->kind)) {
+        const PlanStep *s = &p->programs[f->program].steps[f->stage][f->step];
+        snprintf(text, size, "stage %d, step %" PRId64 ", %s %s, microbatch %d", f->stage, f->step,
+                 plan_step_name(s->kind),
+                 s->kind == PLAN_STEP_RUN ? p->funcs[s->what].name : p->leaves[p->channels[s->what].from_leaf].name,
+                 s->microbatch);
+        return;
+    }
+    const PlanInstr *n = &p->instrs[f->instr];
     const char *kind = n->kind == INSTR_LOOP     ? "loop "
                        : n->kind == INSTR_KERNEL ? "kernel "
                                                  : ""; // a collective's op says it
-    snprintf(text, size, "step %d, %s%s at %s:%d", instr, kind, n->op ? n->op : "", n->file ? n->file : "-", n->line);
+    snprintf(text, size, "step %d, %s%s at %s:%d", f->instr, kind, n->op ? n->op : "", n->file ? n->file : "-",
+             n->line);
+}
+
+typedef Vec(Fault) FaultList;
+
+// All faults of a kind that can be seeded into the training program, in its order.
+static FaultList faults_of(Arena *a, const Plan *p, FaultKind kind) {
+    const PlanProgram *g = plan_program(p, "train");
+    FaultList list = {0};
+    if (!fault_is_step(kind))
+        for (int i = 0; i < p->ninstrs; i++) {
+            Fault f = {.kind = kind, .instr = i, .rank = -1};
+            Status s = fault_resolve(p, &f);
+            if (!status_failed(&s) && plan_runs(p, g, i)) vec_push(a, &list, f);
+        }
+    for (int stage = 0; stage < p->nstages && fault_is_step(kind); stage++)
+        for (int64_t i = 0; i < g->count[stage]; i++) {
+            Fault f = {.kind = kind, .rank = -1, .program = (int)(g - p->programs), .stage = stage, .step = i};
+            Status s = fault_resolve(p, &f);
+            if (!status_failed(&s)) vec_push(a, &list, f);
+        }
+    return list;
+}
+
+// Seeds a fault and says whether it was noticed.
+static bool is_caught(Verify *v, const Built *plain, const Built *probe, const Fault *fault) {
+    const Plan *p = program_plan(plain->program);
+    char where[300], first[300] = "a step that probes hide";
+    describe(p, fault, where, sizeof where);
+    Snapshot snap = {0}, many = {0};
+    Difference worst = {0};
+    Status s = run_faulty(v, plain, fault, &snap);
+    bool wrong = status_failed(&s) || snapshot_compare(&v->truth, &snap, v->tolerance, &worst);
+    if (wrong && !fault_is_step(fault->kind)) {
+        Fault same = {.kind = fault->kind, .instr = same_step(probe, &p->instrs[fault->instr]), .rank = -1};
+        Status r =
+            same.instr < 0 ? status_make(STATUS_INVALID, "none") : fault_resolve(program_plan(probe->program), &same);
+        if (!status_failed(&r)) r = run_faulty(v, probe, &same, &many);
+        if (many.n) name_first(v, &many, first, sizeof first);
+    } else if (wrong) {
+        snprintf(first, sizeof first, "a whole task");
+    }
+    if (status_failed(&s))
+        printf("fault %-14s at %s: caught: %s; first op that differs: %s\n", fault_name(fault->kind), where, s.message,
+               first);
+    else if (wrong)
+        printf("fault %-14s at %s: caught: %s differs by %.3g (allowed %.3g); first op that differs: %s\n",
+               fault_name(fault->kind), where, worst.name, worst.error, worst.allowed, first);
+    else printf("fault %-14s at %s: NOT NOTICED\n", fault_name(fault->kind), where);
+    fflush(stdout);
+    snapshot_free(&snap);
+    snapshot_free(&many);
+    return wrong;
 }
 
 // Seeds faults of every kind, `each` of one kind, spread over the training function. Returns how many went unnoticed,
@@ -140,48 +208,18 @@ static int check_faults(Verify *v, const char *strategy, const char *extra, int 
         built_end(&probe);
         return -1;
     }
-    const Plan *p = program_plan(plain.program);
-    const PlanFunc *f = plan_func(p, "train");
     int missed = 0, seeded = 0;
-    for (FaultKind kind = FAULT_DROP_COMM; kind <= FAULT_SKIP_ITERATION; kind++) {
-        int fits = 0, seen = 0, taken = 0;
-        for (int i = f->first; i < f->first + f->count; i++) {
-            Status s = fault_resolve(p, &(Fault){.kind = kind, .instr = i, .rank = -1});
-            fits += !status_failed(&s);
-        }
-        int want = fits < each ? fits : each;
-        for (int i = f->first; i < f->first + f->count && taken < want; i++) {
-            Fault fault = {.kind = kind, .instr = i, .rank = -1};
-            Status s = fault_resolve(p, &fault);
-            if (status_failed(&s) || (int64_t)seen++ * want / fits < taken) continue;
-            taken++;
+    Arena *a = arena_new();
+    for (FaultKind kind = FAULT_DROP_COMM; kind < FAULT_KINDS; kind++) {
+        FaultList list = faults_of(a, program_plan(plain.program), kind);
+        int want = list.n < each ? list.n : each;
+        for (int taken = 0; taken < want; taken++) { // spread over the program
+            const Fault *f = &list.at[((int64_t)taken * list.n + want - 1) / want];
+            missed += !is_caught(v, &plain, &probe, f);
             seeded++;
-            char where[300], first[300] = "a step that probes hide";
-            describe(p, i, where, sizeof where);
-            Snapshot snap = {0}, many = {0};
-            Difference worst = {0};
-            s = run_faulty(v, &plain, &fault, &snap);
-            bool wrong = status_failed(&s) || snapshot_compare(&v->truth, &snap, v->tolerance, &worst);
-            if (wrong) {
-                Fault same = {.kind = kind, .instr = same_step(&probe, &p->instrs[i]), .rank = -1};
-                Status r = same.instr < 0 ? status_make(STATUS_INVALID, "none")
-                                          : fault_resolve(program_plan(probe.program), &same);
-                if (!status_failed(&r)) r = run_faulty(v, &probe, &same, &many);
-                if (many.n) name_first(v, &many, first, sizeof first);
-            }
-            if (status_failed(&s))
-                printf("fault %-14s at %s: caught: %s; first op that differs: %s\n", fault_name(kind), where, s.message,
-                       first);
-            else if (wrong)
-                printf("fault %-14s at %s: caught: %s differs by %.3g (allowed %.3g); first op that differs: %s\n",
-                       fault_name(kind), where, worst.name, worst.error, worst.allowed, first);
-            else printf("fault %-14s at %s: NOT NOTICED\n", fault_name(kind), where);
-            missed += !wrong;
-            fflush(stdout);
-            snapshot_free(&snap);
-            snapshot_free(&many);
         }
     }
+    arena_free(a);
     printf("%d faults seeded, %d caught\n", seeded, seeded - missed);
     built_end(&plain);
     built_end(&probe);

@@ -46,10 +46,15 @@ static int64_t *tags_of(Run *r, const Value *v) {
     return r->tags[v->id];
 }
 
+// Of a unit without a pipeline.
+static int64_t base(const Storage *s, Section section) {
+    return section == SECTION_CHUNK ? s->chunks[0].base : section == SECTION_WORK ? s->stages[0].work_base : 0;
+}
+
 // Byte address of element i (row-major) of v.
 static int64_t address(const Run *r, const Value *v, int64_t i) {
     const Place *p = &r->places->of[v->id];
-    int64_t at = p->offset, elements = 0;
+    int64_t at = base(r->u->storage, p->section) + p->offset, elements = 0;
     for (int l = 0; l < r->depth; l++) at += p->loop_stride[l] * r->iteration[l];
     for (int d = v->type.rank - 1; d >= 0; d--) {
         int64_t places = dim_local(&v->type.dim[d], &r->u->mesh);
@@ -220,7 +225,8 @@ static void run_node(Run *r, const Node *n) {
     case OP_yield: return;
     case OP_param:
     case OP_state:
-    case OP_input: make(r, n, n->results[0]); return; // the first reader is behind it
+    case OP_input:
+    case OP_buffer: make(r, n, n->results[0]); return; // the first reader is behind it
     case OP_repeat: run_repeat(r, n); return;
     case OP_output: {
         check_read(r, n, n->args[0]);
@@ -254,8 +260,9 @@ static void check_leaves(Run *r, const Func *f) {
     for (const Node *n = f->top->first; n && !r->failed; n = n->next) {
         if (n->op == OP_assign) check_read(r, n, n->args[0]);
         if (n->op != OP_output) continue;
-        const Leaf *leaf = memory_leaf(r->u->storage, LEAF_OUTPUT, n->attr.s);
-        if (r->places->of[n->args[0]->id].offset == leaf->offset) check_read(r, n, n->args[0]);
+        const Leaf *leaf = storage_leaf(r->u->storage, LEAF_OUTPUT, n->attr.s);
+        const Place *at = &r->places->of[n->args[0]->id];
+        if (at->section == leaf->section && at->offset == leaf->offset[0]) check_read(r, n, n->args[0]);
     }
 }
 
@@ -266,7 +273,7 @@ static void check_func(Unit *u, int f, const char *what) {
     r.tags = NEW_ARRAY(r.arena, int64_t *, u->funcs.at[f]->next_id);
     for (Node *n = u->funcs.at[f]->top->first, *next; n; n = next) { // leaves first
         next = n->next;
-        if (n->op == OP_param || n->op == OP_state || n->op == OP_input) {
+        if (n->op != OP_output && memory_leaf_kind(n) >= 0) {
             node_remove(n);
             Node *first = u->funcs.at[f]->top->first;
             if (first) node_insert_before(first, n);
@@ -279,14 +286,14 @@ static void check_func(Unit *u, int f, const char *what) {
     arena_free(r.arena);
 }
 
-typedef struct Step {
+typedef struct PassStep {
     const char *label;
     bool (*run)(Unit *u);
-} Step;
+} PassStep;
 
-static const Step steps[] = {{"autodiff", pass_autodiff}, {"optimizer", pass_optimizer}, {"tidy", pass_simplify},
-                             {"shard", pass_shard},       {"resolve", pass_resolve},     {"clean", pass_simplify},
-                             {"fuse", pass_fuse},         {"order", pass_order},         {"memory", pass_memory}};
+static const PassStep steps[] = {{"autodiff", pass_autodiff}, {"optimizer", pass_optimizer}, {"tidy", pass_simplify},
+                                 {"shard", pass_shard},       {"resolve", pass_resolve},     {"clean", pass_simplify},
+                                 {"fuse", pass_fuse},         {"order", pass_order},         {"memory", pass_memory}};
 
 static char *read_file(const char *path, size_t *out_size) {
     FILE *f = fopen(path, "rb");

@@ -25,11 +25,12 @@ static char single_text[4096];
 static PlanModule single_module(void) {
     static const char *const swaps[][2] = {
         {"data=2 tensor=2", "data=1 tensor=1"},
-        {"layer=3:3, width=5/tensor:3] at 0 bytes 36", "layer=3:3, width=5:5] at 0 bytes 60"},
-        {"width=5/tensor:3] at 64 bytes 36", "width=5:5] at 64 bytes 60"},
-        {"batch=4/data:2] at 128 bytes 8", "batch=4:4] at 128 bytes 16"}};
+        {"layer=3:3, width=5/tensor:3] chunk at 0 bytes 36", "layer=3:3, width=5:5] chunk at 0 bytes 60"},
+        {"width=5/tensor:3] chunk at 64 bytes 36", "width=5:5] chunk at 64 bytes 60"},
+        {"batch=4/data:2] chunk at 128 bytes 8", "batch=4:4] chunk at 128 bytes 16"}};
     const char *end = strstr(sample_plan_text, "func \"train\"");
-    snprintf(single_text, sizeof single_text, "%.*s", (int)(end - sample_plan_text), sample_plan_text);
+    snprintf(single_text, sizeof single_text, "%.*s%s", (int)(end - sample_plan_text), sample_plan_text,
+             "program \"init\" inputs outputs\n stage 0\n  run 0 0 0 0\n");
     for (size_t i = 0; i < sizeof swaps / sizeof *swaps; i++) {
         char *at = strstr(single_text, swaps[i][0]), rest[4096];
         if (!at) abort();

@@ -77,8 +77,9 @@ static void results(int threads) {
     fclose(f);
     CHECK(strstr(text, "\"name\":\"sum_row\"") && strstr(text, "all_reduce") && strstr(text, "sample.tgf"));
     free(text);
-    ProgramMemory memory = program_memory(p);
-    CHECK(memory.ranks == 4 && memory.slab >= 512 && memory.scratch >= 64);
+    ProgramMemory memory = program_memory(p, 0);
+    CHECK(memory.ranks == 4 && memory.slab >= 384 && memory.planned == 384 && memory.used == 384 &&
+          memory.scratch >= 64);
     program_free(p);
 }
 
@@ -105,7 +106,7 @@ static void faults(void) {
     CHECK_OK(program_get_output(good, "ids", PLAN_I32, right, 4));
     const Plan *plan = program_plan(good);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int at = plan_func(plan, "train")->first;
+        int at = plan->funcs[1].first;
         for (;; at++) {
             const PlanInstr *in = &plan->instrs[at];
             if (in->op && !strcmp(in->op, cases[i].op)) break;
@@ -113,7 +114,7 @@ static void faults(void) {
             if (in->kind == INSTR_COMM && in->comm == COMM_ALL_GATHER && !strcmp(cases[i].op, "all_gather")) break;
             if (in->kind == INSTR_LOOP && !strcmp(cases[i].op, "loop")) break;
         }
-        Fault fault = {cases[i].kind, at, cases[i].rank, 0, 0};
+        Fault fault = {.kind = cases[i].kind, .instr = at, .rank = cases[i].rank};
         Program *bad = make(&(ProgramOptions){.threads = 4, .faults = &fault, .nfaults = 1});
         if (!bad) continue;
         int32_t x[4] = {1, 2, 3, 9};
@@ -135,11 +136,11 @@ static void faults(void) {
     }
     PlanModule m = sample_module();
     Program *none;
-    Fault wrong = {FAULT_SKIP_KERNEL, 0, -1, 0, 0};
+    Fault wrong = {FAULT_SKIP_KERNEL, 0, -1, 0, 0, 0, 0, 0};
     CHECK_FAILS(program_make(&m, &(ProgramOptions){.faults = &wrong, .nfaults = 1}, &none), STATUS_INVALID,
                 "step 0 is no kernel");
     // A rank that alone skips the kernel holds another loss than its copies.
-    wrong = (Fault){FAULT_SKIP_KERNEL, plan_func(plan, "train")->first + 10, 1, 0, 0};
+    wrong = (Fault){FAULT_SKIP_KERNEL, plan->funcs[1].first + 10, 1, 0, 0, 0, 0, 0};
     while (plan->instrs[wrong.instr].kind != INSTR_KERNEL) wrong.instr--;
     Program *uneven = make(&(ProgramOptions){.faults = &wrong, .nfaults = 1});
     CHECK_OK(program_run(uneven, "init"));
@@ -163,12 +164,20 @@ static void refusals(void) {
     m = sample_module();
     m.kernels = none;
     CHECK_FAILS(program_make(&m, NULL, &p), STATUS_INVALID, "'init_w' has no code");
-    static const char huge[] = "tgf-plan 1\nmodel \"m\" hash \"0000000000000000\"\nmesh data=4\n"
-                               "slab 900000000000000 params 0 states 0 io 0 activations 0\n";
+    static const char huge[] =
+        "tgf-plan 2\nmodel \"m\" hash \"0000000000000000\"\nmesh data=4\n"
+        "slab 900000000000000 params 0 states 0 io 0 buffers 0 activations 900000000000000\n"
+        "tasks microbatches 1 stages - rank 0 zero 0 0\n"
+        "variant layers 0 chunk 0 slot 0 zero 0 0\nchunk stage 0 variant 0 first 0 slots 0 at 0 slots at 0\n"
+        "stage work 0 slab 900000000000000\n";
     m = (PlanModule){PLAN_ABI, huge, strlen(huge), none, 0};
     CHECK_FAILS(program_make(&m, NULL, &p), STATUS_MEMORY, "4 ranks of 900000.000 GB");
-    static const char many[] = "tgf-plan 1\nmodel \"m\" hash \"0000000000000000\"\nmesh data=512\n"
-                               "slab 0 params 0 states 0 io 0 activations 0\n";
+    static const char many[] =
+        "tgf-plan 2\nmodel \"m\" hash \"0000000000000000\"\nmesh data=512\n"
+        "slab 0 params 0 states 0 io 0 buffers 0 activations 0\n"
+        "tasks microbatches 1 stages - rank 0 zero 0 0\n"
+        "variant layers 0 chunk 0 slot 0 zero 0 0\nchunk stage 0 variant 0 first 0 slots 0 at 0 slots at 0\n"
+        "stage work 0 slab 0\n";
     m = (PlanModule){PLAN_ABI, many, strlen(many), none, 0};
     CHECK_FAILS(program_make(&m, NULL, &p), STATUS_UNSUPPORTED, "at most 128 ranks");
 }
