@@ -107,7 +107,8 @@ static void refusals(Arena *a) {
     refuse(a, "on tensor [1, 1, 1]", "on tensor [1, 0, 1]", "a collective of nothing");
     refuse(a, "on tensor [1, 1, 1]", "on tensor [4294967296, 4294967296, 1]", "size overflows");
     refuse(a, "on data [1, 2, 1] c128 -> c192", "on data [1, 2, 1] c128 -> c250", "received lies outside");
-    refuse(a, "all_gather sum i32 on data [1, 2, 1]", "all_to_all sum i32 on data [1, 9223372036854775807, 1]", "size overflows");
+    refuse(a, "all_gather sum i32 on data [1, 2, 1]", "all_to_all sum i32 on data [1, 9223372036854775807, 1]",
+           "size overflows");
     refuse(a, "all_gather sum i32 on data [1, 2, 1] c128 -> c192", "all_to_all sum i32 on data [1, 3, 1] c128 -> c242",
            "received lies outside"); // 12 bytes sent, but two members of two places each are received
     refuse(a, "copy r0 <- w4", "copy r0 <- w61", "a copy outside");
