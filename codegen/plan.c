@@ -274,7 +274,7 @@ static void plan_comm(Planner *p, const Node *n) {
     bool gathers = n->op == OP_all_gather;
     int64_t want[RANK_MAX];
     dense_strides(p, &y->type, want);
-    int at = n->op == OP_all_reduce ? -1 : type_find(&x->type, n->attr.axes.at[0]);
+    int at = n->op == OP_all_reduce || n->op == OP_permute ? -1 : type_find(&x->type, n->attr.axes.at[0]);
     // What is gathered has each rank's padding between the parts: only the axis's own places are ever looked at.
     for (int d = at - 1; gathers && d >= 0; d--) {
         int64_t places = d + 1 == at ? ways * dim_local(&x->type.dim[at], mesh) : dim_local(&y->type.dim[d + 1], mesh);
@@ -294,6 +294,12 @@ static void plan_comm(Planner *p, const Node *n) {
     in->outer = in->middle = in->inner = 1;
     if (n->op == OP_all_reduce) {
         in->comm = COMM_ALL_REDUCE;
+        in->middle = local_bytes(p, &x->type) / dtype_bytes(x->type.dtype);
+        return;
+    }
+    if (n->op == OP_permute) {
+        in->comm = n->attr.flag ? COMM_REVERSE : COMM_SHIFT;
+        in->peer = n->attr.flag ? 0 : 1;
         in->middle = local_bytes(p, &x->type) / dtype_bytes(x->type.dtype);
         return;
     }
@@ -398,7 +404,8 @@ static void plan_node(Planner *p, const Node *n) {
     case OP_all_reduce:
     case OP_all_gather:
     case OP_reduce_scatter:
-    case OP_all_to_all: plan_comm(p, n); return;
+    case OP_all_to_all:
+    case OP_permute: plan_comm(p, n); return;
     case OP_assign: copy_value(p, n, n->args[0], n->args[1]); return;
     case OP_output: {
         const Storage *s = p->unit->storage;

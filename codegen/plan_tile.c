@@ -70,10 +70,10 @@ bool plan_dot(const Unit *u, const FuncStorage *places, const Node *n, TileMatmu
 
 // ---- attention
 
-enum { OPERANDS = 10 };
+enum { OPERANDS = 11 };
 
 typedef struct Attention {
-    const Value *value[OPERANDS]; // q k v mask y lse dy dq dk dv
+    const Value *value[OPERANDS]; // q k v mask y lse dy dq dk dv last
     TileRows *rows[OPERANDS];
 } Attention;
 
@@ -126,15 +126,26 @@ static bool fill(const Unit *u, const FuncStorage *places, const Node *n, TileAt
     return true;
 }
 
+// Numbers the buffers as the kernel gets them: operands, then results.
+static void number(const Node *n, Attention *x) {
+    for (int i = 0; i < OPERANDS; i++)
+        for (int buf = 0; x->value[i] && buf < n->nargs + n->nresults; buf++)
+            if (x->value[i] == (buf < n->nargs ? n->args[buf] : n->results[buf - n->nargs])) {
+                x->rows[i]->buf = buf;
+                break;
+            }
+}
+
 bool plan_attend(const Unit *u, const FuncStorage *places, const Node *n, TileAttend *out, const Dim **out_query) {
     memset(out, 0, sizeof *out);
     if (!only_f32(u, n)) return false;
-    out->masked = n->nargs == 4;
-    Attention x = {{n->args[0], n->args[1], n->args[2], out->masked ? n->args[3] : NULL, n->results[0], n->results[1]},
+    out->masked = attend_mask(n) != NULL;
+    out->bounded = attend_last(n) != NULL;
+    Attention x = {{n->args[0], n->args[1], n->args[2], attend_mask(n), n->results[0], n->results[1]},
                    {&out->q, &out->k, &out->v, &out->mask, &out->y, &out->lse}};
-    int buf = 0;
-    for (int i = 0; i < 6; i++)
-        if (x.value[i]) x.rows[i]->buf = buf++;
+    x.value[OPERANDS - 1] = attend_last(n);
+    x.rows[OPERANDS - 1] = &out->last;
+    number(n, &x);
     return fill(u, places, n, out, &x, out_query);
 }
 
@@ -143,13 +154,11 @@ bool plan_attend_back(const Unit *u, const FuncStorage *places, const Node *n, T
     memset(out, 0, sizeof *out);
     if (!only_f32(u, n)) return false;
     TileAttend *f = &out->forward;
-    Value *const *a = n->args, *const *rest = n->args + 3 + n->attr.i;
+    Value *const *a = n->args, *const *rest = n->args + 3 + n->attr.i, *const *r = n->results;
     f->masked = n->attr.i != 0;
-    Attention x = {{a[0], a[1], a[2], f->masked ? a[3] : NULL, rest[0], rest[1], rest[2], n->results[0], n->results[1],
-                    n->results[2]},
-                   {&f->q, &f->k, &f->v, &f->mask, &f->y, &f->lse, &out->dy, &out->dq, &out->dk, &out->dv}};
-    int buf = 0;
-    for (int i = 0; i < OPERANDS; i++)
-        if (x.value[i]) x.rows[i]->buf = buf++;
+    f->bounded = attend_last(n) != NULL;
+    Attention x = {{a[0], a[1], a[2], attend_mask(n), rest[0], rest[1], rest[2], r[0], r[1], r[2], attend_last(n)},
+                   {&f->q, &f->k, &f->v, &f->mask, &f->y, &f->lse, &out->dy, &out->dq, &out->dk, &out->dv, &f->last}};
+    number(n, &x);
     return fill(u, places, n, f, &x, out_query);
 }

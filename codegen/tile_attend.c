@@ -183,6 +183,7 @@ Status tile_attend(Irb *b, const char *name, const TileAttend *d, TilePlan *out_
                       irb_muli(b, q0, d->y.row * TILE_F32));
     Val lse_to = irb_at(b, irb_at(b, attend_base(a, &d->lse), attend_offset(a, &d->lse, all, outer, TILE_F32)),
                         irb_muli(b, q0, d->lse.row * TILE_F32));
+    if (d->bounded) attend_bound(a, irb_at(b, attend_base(a, &d->last), attend_offset(a, &d->last, all, outer, 4)));
     Val mask_from = NULL;
     if (d->masked)
         mask_from = irb_at(b, irb_at(b, attend_base(a, &d->mask), attend_offset(a, &d->mask, all, outer, 1)),

@@ -5,8 +5,8 @@
 //   lse[o, s]  = log of the sum over t of exp(scale q . k)
 // o runs over the outer axes (batch, heads); every operand has its own stride along each, so that grouped-query
 // attention is a zero stride of k and v along the group axis. Scores exist for one block at a time only. A key takes
-// part when the mask (if any) is not 0 there and, when causal, its position is not after the query's; a query with no
-// key gets y = 0, lse = -inf.
+// part when the mask (if any) is not 0 there and, when causal, its position is not after the query's, or not after the
+// last key given for this o; a query with no key gets y = 0, lse = -inf.
 #pragma once
 #include "codegen/tile_matmul.h"
 
@@ -27,9 +27,12 @@ typedef struct TileAttend {
     bool causal;
     int query_position, key_position; // numbers of the scalars holding the positions of the first query and key; -1: 0
     bool masked;                      // mask below is given
+    bool bounded;                     // last below is given: query i sees keys t <= last, or t <= last + i when
+                                      // causal, by positions
     TileRows q, k, v, y;              // f32
     TileRows lse;                     // f32, column unused
     TileRows mask;                    // u8, row: query, column: key
+    TileRows last;                    // i32, neither row nor column
 } TileAttend;
 
 // Tasks are panels of queries of one o.

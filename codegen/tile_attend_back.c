@@ -236,6 +236,7 @@ static void emit_group(Back *f, Val head, Val group) {
     Val base[5], from[5];
     for (int i = 0; i < 5; i++) base[i] = operand(f, rows[i], head, group, TILE_F32);
     Val mask = d->masked ? operand(f, &d->mask, head, group, 1) : NULL;
+    if (d->bounded) attend_bound(a, operand(f, &d->last, head, group, 4));
     IrbLoop block = irb_loop_const(b, 0, d->queries, f->q_block);
     for (int i = 0; i < 5; i++) from[i] = floats_at(b, base[i], irb_muli(b, block.index, rows[i]->row));
     Val count = irb_min(b, irb_sub(b, irb_int(b, d->queries), block.index), irb_int(b, f->q_block));

@@ -44,7 +44,8 @@ void attend_begin(Attend *a, const char *name) {
     a->at = 0;
     a->tile_rows = attend_table(a, a->mr, a->nr);
     a->tile_columns = attend_table(a, a->nr, 1);
-    a->ahead = irb_sub(a->b, position(a, a->d->query_position), position(a, a->d->key_position));
+    a->between = irb_sub(a->b, position(a, a->d->query_position), position(a, a->d->key_position));
+    a->ahead = a->between;
 }
 
 Val attend_base(Attend *a, const TileRows *x) { return irb_kernel_buf(a->b, &a->kernel, x->buf); }
@@ -75,10 +76,16 @@ void attend_product(Attend *a, Val pa, Val pb, Val k, Val c, Val load) {
     irb_call(b, tile_micro(b, a->shape), 9, arguments);
 }
 
+void attend_bound(Attend *a, Val from) {
+    Irb *b = a->b;
+    a->ahead = irb_add(b, a->between, irb_cast(b, irb_load(b, b->i32, from), b->i64));
+}
+
 Val attend_key_end(Attend *a, Val q_end) {
     Irb *b = a->b;
     Val keys = irb_int(b, a->d->keys);
-    if (!a->d->causal) return keys;
+    if (!a->d->causal && !a->d->bounded) return keys;
+    if (!a->d->causal) q_end = irb_int(b, 1);
     return irb_max(b, irb_min(b, irb_add(b, q_end, a->ahead), keys), irb_int(b, 0));
 }
 
@@ -111,6 +118,14 @@ void attend_exclude(Attend *a, Val scores, Val q0, Val t0, Val count, Val mask_f
             Val hidden = irb_mask_first(b, irb_addi(b, late, -v * b->lanes), b->lanes);
             irb_store(b, irb_select(b, hidden, minus_infinity, irb_load(b, b->vf, at)), at);
         }
+        irb_loop_end(b, &t);
+    }
+    if (d->bounded && !d->causal) {
+        Val seen = irb_max(b, irb_sub(b, irb_addi(b, a->ahead, 1), t0), irb_int(b, 0));
+        IrbLoop t = irb_loop(b, seen, count, irb_int(b, 1));
+        Val row = irb_index(b, scores, b->f32, irb_muli(b, t.index, a->nr));
+        for (int v = 0; v < a->shape.nv; v++)
+            irb_store(b, minus_infinity, irb_at_const(b, row, (int64_t)v * b->lanes * TILE_F32));
         irb_loop_end(b, &t);
     }
     if (d->masked) {

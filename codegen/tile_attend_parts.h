@@ -18,7 +18,8 @@ typedef struct Attend {
     IrbKernel kernel;
     int64_t at;                  // scratch laid out so far, in bytes
     Val tile_rows, tile_columns; // offset tables of a tile
-    Val ahead;                   // position of query 0 minus that of key 0
+    Val between;                 // position of query 0 minus that of key 0
+    Val ahead;                   // the same, and when bounded the last key of the task at hand
 } Attend;
 
 Val attend_scratch(Attend *a, int64_t bytes);               // the next piece of scratch
@@ -28,6 +29,9 @@ Val attend_base(Attend *a, const TileRows *x);              // address of the op
 
 // Linear index over some of the outer axes (those with pick[i]) to byte offset.
 Val attend_offset(Attend *a, const TileRows *x, const bool *pick, Val index, int64_t bytes);
+
+// When bounded: reads the last key of an outer index, `from` being its address.
+void attend_bound(Attend *a, Val from);
 
 // Packs `count` rows (or columns, by_column) of x at `from` as panels of `panel`; the other direction, `k` long, is the
 // K of a product. Tables are those of x's rows and columns.

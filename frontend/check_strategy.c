@@ -90,9 +90,10 @@ static void check_options(Reader *r, const Options *options, const char *const *
 }
 
 static void read_split(Reader *r, const Line *l) {
-    static const char *const known[] = {"schedule", "microbatches", "stages", "chunks", "between", NULL};
+    static const char *const known[] = {"schedule", "microbatches", "stages", "chunks", "between", "attention", NULL};
     MeshSet over = read_over(r, l);
     bool between = false;
+    AttentionKind attention = strategy_attention(r->f, l);
     check_options(r, &l->options, known, "split");
     for (int i = 0; i < l->options.n; i++) {
         const Option *o = &l->options.at[i];
@@ -115,10 +116,13 @@ static void read_split(Reader *r, const Line *l) {
             diag_error(r->f->diag, name.loc, "axis '%s' is split twice; write all its mesh axes in one line", name.str);
             diag_note(r->f->diag, old->loc, "the first is here");
         } else if (over) {
-            vec_push(
-                r->f->arena, &r->splits,
-                ((Split){
-                    .axis = axis, .over = over, .loc = name.loc, .over_loc = l->over.at[0].loc, .between = between}));
+            vec_push(r->f->arena, &r->splits,
+                     ((Split){.axis = axis,
+                              .over = over,
+                              .loc = name.loc,
+                              .over_loc = l->over.at[0].loc,
+                              .between = between,
+                              .attention = attention}));
         }
     }
 }
@@ -296,6 +300,7 @@ static void look_block(Look *l, const Block *b) {
 
 void check_splits(Front *f) {
     for (int i = 0; i < f->strategies.n; i++) {
+        strategy_split_keys(f, f->strategies.at[i]);
         Look l = {.f = f, .s = f->strategies.at[i]};
         for (int j = 0; j < f->unit->funcs.n; j++) look_block(&l, f->unit->funcs.at[j]->top);
         strategy_check_pipe(f, f->strategies.at[i]);

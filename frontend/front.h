@@ -40,6 +40,8 @@ void check_strategies(Front *f);
 // Lines `recompute` and `memory`, and what the two ask of each other.
 void strategy_recompute(Front *f, Strategy *s, const Line *l);
 void strategy_memory(Front *f, Strategy *s, const Line *l);
+AttentionKind strategy_attention(Front *f, const Line *l); // `attention = ring` of a split line
+void strategy_split_keys(Front *f, Strategy *s);           // after building: what that line says of the keys' axis
 void strategy_check_recompute(Front *f, const Strategy *s);
 // Stages and microbatches: options of a split line (true: it was one of them), the line `microbatches = N`, and, over
 // the built graphs, what they ask of the model.

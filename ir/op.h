@@ -64,6 +64,13 @@ bool op_infer(Unit *u, OpKind op, Value *const *args, int nargs, const Attr *att
 // the strategy makes a pipeline of it, else not.
 MeshSet repeat_split(const Unit *u, const Axis *axis);
 
+// The optional operands of attend and attend_grad, or NULL.
+static inline Value *attend_mask(const Node *n) {
+    bool has = n->op == OP_attend ? n->nargs - n->attr.j == 4 : n->attr.i != 0;
+    return has ? n->args[3] : NULL;
+}
+static inline Value *attend_last(const Node *n) { return n->attr.j ? n->args[n->nargs - 1] : NULL; }
+
 // Work of one node on one rank: floating-point operations, and bytes read and written if nothing were fused.
 typedef struct Work {
     double flops, bytes;

@@ -7,13 +7,23 @@
 #include "ir/mesh.h"
 #include "ir/schedule.h"
 
+// How attention goes over a split sequence (context parallelism). `gather`: each rank gathers all keys and values.
+// `ring`: blocks of keys and values go round (passes/ring.c); `zigzag`: so that causal attention is the same work on
+// each rank.
+typedef enum AttentionKind { ATTENTION_GATHER, ATTENTION_RING, ATTENTION_ZIGZAG } AttentionKind;
+static inline const char *attention_name(AttentionKind kind) {
+    static const char *const names[] = {"gather", "ring", "zigzag"};
+    return names[kind];
+}
+
 typedef struct Split {
     const Axis *axis;
     MeshSet over;
-    Loc loc;      // of the axis name in the split line
-    Loc over_loc; // of the mesh axis
-    bool between; // `between blocks`: only in values that nothing else splits over these mesh axes (sequence
-                  // parallelism)
+    Loc loc;                 // of the axis name in the split line
+    Loc over_loc;            // of the mesh axis
+    bool between;            // `between blocks`: only in values that nothing else splits over these mesh axes (sequence
+                             // parallelism)
+    AttentionKind attention; // the keys' axis, split like the queries', has the same
 } Split;
 
 // `shard optimizer | gradients | parameters over data`: ZeRO stages 1, 2, 3 (Rajbhandari et al., SC 2020). Each holds

@@ -128,14 +128,19 @@ bool gradient_attend(Gradient *x) {
         diag_error(x->b->unit->diag, n->loc, "the second result of attend (log sum exp) has no gradient");
         return false;
     }
-    Value *args[7];
+    Value *args[8];
     int nargs = 0;
     for (int i = 0; i < n->nargs; i++) args[nargs++] = n->args[i];
     args[nargs++] = n->results[0];
     args[nargs++] = n->results[1];
     args[nargs++] = x->g[0];
     Attr attr = n->attr;
-    attr.i = n->nargs == 4;
+    attr.i = attend_mask(n) != NULL;
+    if (attr.j) { // the last key stays last
+        Value *last = args[n->nargs - 1];
+        for (int i = n->nargs - 1; i < nargs - 1; i++) args[i] = args[i + 1];
+        args[nargs - 1] = last;
+    }
     Node *grad = build_node(x->b, OP_attend_grad, args, nargs, &attr, NULL);
     for (int i = 0; i < 3 && grad; i++)
         if (x->wanted[i]) x->d[i] = grad->results[i];

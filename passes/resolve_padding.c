@@ -137,7 +137,7 @@ static void require(Padding *p, Node *n) {
         for (int i = 0; i < 3; i++) require_finite(p, n, i);
         break;
     case OP_attend_grad: { // probabilities are exp(score - lse): with lse = inf they are 0, and so are all gradients
-        int lse = n->nargs - 2;
+        int lse = 4 + (int)n->attr.i;
         for (int i = 0; i < n->nargs; i++)
             if (i != lse && n->args[i]->type.dtype != DT_BOOL) require_finite(p, n, i);
         for (int i = 0; i < n->args[lse]->type.rank; i++)
@@ -246,7 +246,7 @@ static Pad derive(Padding *p, const Node *n, int r) {
         pad.finite = is_finite(p, n->args[1]);
         break;
     case OP_attend: // a row with nothing to attend to may be anything, so a mask makes no promise
-        pad.finite = n->nargs == 3;
+        pad.finite = !attend_mask(n) && !attend_last(n);
         if (pad.finite && r == 0) pad.zero = kept_zero(p, n, 0, 2);
         break;
     case OP_attend_grad: pad.zero = ~0u; break;

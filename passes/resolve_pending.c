@@ -235,6 +235,7 @@ static MeshSet accepted(const Pending *p, const Node *n, int arg) {
     case OP_rename:
     case OP_slice:
     case OP_sum:
+    case OP_permute:
     case OP_cumsum: return p->everything;
     case OP_part: return p->everything & ~n->attr.mesh & ~summed_first(p, n);
     case OP_all_to_all: return p->everything & ~n->attr.mesh;

@@ -15,6 +15,7 @@
 #include "passes/between.h"
 #include "passes/exchange.h"
 #include "passes/pass.h"
+#include "passes/ring.h"
 #include "passes/zero.h"
 
 typedef struct Gathered { // axis of value `from` was gathered in block: reuse it
@@ -198,7 +199,7 @@ static void need_operands(Shard *s, Node *n) {
     case OP_attend:
     case OP_attend_grad:
         for (int i = 0; i < n->nargs; i++)
-            for (int a = 0; a < 2; a++) need_whole(s, n, i, axes->at[a]);
+            for (int a = 0; a < 2 - ring_fits(s->u, n); a++) need_whole(s, n, i, axes->at[a]);
         break;
     case OP_repeat:
         for (int i = repeat_carries(n); i < repeat_carries(n) + repeat_stacked(n) && !repeat_split(s->u, axes->at[0]);
@@ -232,10 +233,24 @@ static void settle_result(Shard *s, Node *n, Value *v, const Type *by_name) {
 
 static void settle_block(Shard *s, Block *b);
 
+static void settle_ring(Shard *s, Node *n) {
+    Value *results[3];
+    if (!(s->ok = ring_build(s->func, n, results))) return;
+    for (int i = 0; i < n->nresults; i++) {
+        value_replace_uses(s->func, n->results[i], results[i]);
+        settle_result(s, results[i]->def, results[i], &n->results[i]->type);
+    }
+    node_remove(n);
+}
+
 static void settle_node(Shard *s, Node *n) {
     need_exchange(s, n);
     need_between(s, n);
     need_operands(s, n);
+    if (s->ok && ring_fits(s->u, n)) {
+        settle_ring(s, n);
+        return;
+    }
     if (n->body) settle_block(s, n->body);
     if (!s->ok) return;
     Type *by_name = NEW_ARRAY(s->u->scratch, Type, n->nresults ? n->nresults : 1);

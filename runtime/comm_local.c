@@ -74,7 +74,7 @@ typedef struct Local {
 // ---- messages -------------------------------------------------------------------------------------------------------
 const char *comm_kind_name(PlanCommKind kind) {
     static const char *const names[] = {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast",
-                                        "send",       "recv"};
+                                        "send",       "recv",       "shift",          "reverse"};
     return (unsigned)kind < sizeof names / sizeof *names ? names[kind] : "unknown collective";
 }
 
@@ -280,6 +280,23 @@ static void do_broadcast(void *context, int thread, int64_t begin, int64_t end) 
                (size_t)((to - from) * j->element));
 }
 
+// Who sends to member `me`.
+static int sender(const CommCall *c, int me, int n) {
+    if (c->kind == COMM_REVERSE) return n - 1 - me;
+    int64_t from = (me - c->peer % n) % n;
+    return (int)(from < 0 ? from + n : from);
+}
+
+static void do_permute(void *context, int thread, int64_t begin, int64_t end) {
+    const Job *j = context;
+    const CommCall *c = &j->posts[j->me].call;
+    int64_t count = call_elements(c), from = begin * j->unit, to = end * j->unit < count ? end * j->unit : count;
+    (void)thread;
+    if (from < to)
+        memcpy((char *)c->receive + from * j->element, j->posts[sender(c, j->me, j->g->n)].data + from * j->element,
+               (size_t)((to - from) * j->element));
+}
+
 static void run_job(Job *j, int64_t tasks, PoolFn *fn) {
     const CommCall *c = &j->posts[j->me].call;
     if (j->small || !c->pool || call_elements(c) * j->element < GRAIN_BYTES) fn(j, 0, 0, tasks);
@@ -290,7 +307,7 @@ static void run_job(Job *j, int64_t tasks, PoolFn *fn) {
 static bool calls_differ(const CommCall *a, const CommCall *b) {
     bool reduces = a->kind == COMM_ALL_REDUCE || a->kind == COMM_REDUCE_SCATTER;
     return a->kind != b->kind || a->dtype != b->dtype || (reduces && a->reduce != b->reduce) || a->outer != b->outer ||
-           a->middle != b->middle || a->inner != b->inner;
+           a->middle != b->middle || a->inner != b->inner || (a->kind == COMM_SHIFT && a->peer != b->peer);
 }
 
 static Status compare_posts(const Local *l, const Group *g, const Post *posts) {
@@ -332,6 +349,8 @@ static Status collective(Local *l, int rank, const CommCall *call, int64_t eleme
     case COMM_ALL_GATHER: run_job(&j, call->outer * g->n, do_all_gather); break;
     case COMM_REDUCE_SCATTER: run_job(&j, call->outer, do_reduce_scatter); break;
     case COMM_ALL_TO_ALL: run_job(&j, call->outer * g->n, do_all_to_all); break;
+    case COMM_SHIFT:
+    case COMM_REVERSE: run_job(&j, ceil_div(count, j.unit), do_permute); break;
     default: // the root's buffer is where it belongs already, unless it goes elsewhere
         if (small || me || call->receive != call->send) run_job(&j, ceil_div(count, j.unit), do_broadcast);
     }
@@ -536,7 +555,7 @@ static bool sizes_of(const CommCall *c, int64_t element, int ways, int64_t *out_
 static Status local_call(Comm *comm, int rank, const CommCall *call) {
     Local *l = (Local *)comm;
     int64_t element = plan_dtype_bytes(call->dtype), send, receive;
-    if (call->mesh >> l->options.nmesh || !element || (unsigned)call->kind > COMM_RECV)
+    if (call->mesh >> l->options.nmesh || !element || (unsigned)call->kind > COMM_REVERSE)
         return status_make(STATUS_INVALID, "a collective over unknown mesh axes or of an unknown type");
     int ways = l->group_of[(int64_t)call->mesh * l->nranks + rank]->n;
     char text[160];

@@ -77,6 +77,8 @@ static void comm_alone(const CommCall *c, int64_t ways, int64_t me) {
     const char *from = c->send;
     switch (c->kind) {
     case COMM_ALL_REDUCE:
+    case COMM_SHIFT:
+    case COMM_REVERSE:
     case COMM_BROADCAST: memmove(to, from, (size_t)(c->outer * row)); break;
     case COMM_ALL_GATHER:
         for (int64_t i = 0; i < c->outer; i++) memcpy(to + (i * ways + me) * row, from + i * row, (size_t)row);

@@ -162,7 +162,7 @@ static bool arg_inside(const Plan *p, const PlanFunc *f, const PlanArg *arg, con
 
 static Status check_comm(const Plan *p, const PlanFunc *f, const PlanInstr *in, int at, const int64_t *counts,
                          int depth) {
-    if ((unsigned)in->comm > COMM_RECV) BAD("step %d: unknown collective %d", at, (int)in->comm);
+    if ((unsigned)in->comm > COMM_REVERSE) BAD("step %d: unknown collective %d", at, (int)in->comm);
     if ((unsigned)in->reduce > REDUCE_MAX) BAD("step %d: unknown reduction %d", at, (int)in->reduce);
     if (!plan_dtype_bytes(in->dtype)) BAD("step %d: unknown element type %d", at, (int)in->dtype);
     if (!mesh_is_known(p, in->mesh)) BAD("step %d: a collective over unknown mesh axes", at);

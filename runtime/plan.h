@@ -84,7 +84,9 @@ typedef enum PlanCommKind {
     COMM_ALL_TO_ALL,
     COMM_BROADCAST,
     COMM_SEND,
-    COMM_RECV
+    COMM_RECV,
+    COMM_SHIFT,
+    COMM_REVERSE
 } PlanCommKind;
 typedef enum PlanReduce { REDUCE_SUM, REDUCE_MAX } PlanReduce;
 
@@ -104,13 +106,13 @@ typedef struct PlanInstr {
     PlanReduce reduce;
     PlanDType dtype;
     uint32_t mesh; // COMM: the group is the ranks that differ only along these mesh axes
-    // COMM: the local send value as [outer, middle, inner] elements. all_reduce, broadcast, send, recv:
+    // COMM: the local send value as [outer, middle, inner] elements. all_reduce, broadcast, send, recv, shift, reverse:
     // outer*middle*inner elements. all_gather concatenates along middle: receive is [outer, ways*middle, inner];
     // reduce_scatter the reverse: each receives m = ceil(middle / ways) of middle, zero beyond it; all_to_all: places
     // [j * m, j * m + m) of middle go to member j, and receive is [ways][outer, m, inner] (member-major), zero beyond
     // middle.
     int64_t outer, middle, inner;
-    int64_t peer;  // SEND, RECV: the peer's coordinate relative to this rank's, along mesh
+    int64_t peer;  // SEND, RECV, SHIFT: the peer's coordinate relative to this rank's, along mesh
     int64_t bytes; // COPY, ZERO
     int64_t count; // LOOP: iterations
     bool reverse;  // LOOP: from count-1 down to 0

@@ -272,6 +272,28 @@ static char *draw_pipeline(RandomStrategies *r, const Axis *layers, int64_t p, c
                         schedule, (int)parts);
 }
 
+static bool has_rename(const Block *b, const Axis *from, const Axis *to) {
+    bool has = false;
+    for (const Node *n = b->first; n && !has; n = n->next)
+        has = (n->op == OP_rename && n->attr.axes.at[0] == from && n->attr.to.at[0] == to) ||
+              (n->body && has_rename(n->body, from, to));
+    return has;
+}
+
+static bool attends_over(const Block *b, const Block *top, const Axis *axis) {
+    bool does = false;
+    for (const Node *n = b->first; n && !does; n = n->next)
+        does = (n->op == OP_attend && has_rename(top, axis, n->attr.axes.at[1])) ||
+               (n->body && attends_over(n->body, top, axis));
+    return does;
+}
+
+// Do the keys of an attention come from this axis?
+static bool is_attended(const Unit *u, const Axis *axis) {
+    const Func *f = unit_func(u, "eval");
+    return f && attends_over(f->top, f->top, axis);
+}
+
 const char *random_strategy(RandomStrategies *r, const CompileRequest *request, const char *name,
                             const char **out_label, int *illegal) {
     static const char *const names[] = {"mesh_a", "mesh_b", "mesh_c"};
@@ -302,10 +324,11 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
             int axes = 1 + (int)draw(r, 3);
             for (int i = 0; i < axes; i++) {
                 const Axis *axis = r->unit->axes.at[draw(r, (uint32_t)r->unit->axes.n)];
-                bool between = draw(r, 3) == 0;
-                text = arena_printf(r->arena, "%s\n    split %s over %s%s", text, axis->name, names[m],
-                                    between ? " between blocks" : "");
-                label = arena_printf(r->arena, "%s %s/%c%s", label, axis->name, names[m][5], between ? " between" : "");
+                const char *how = draw(r, 3) == 0 ? " between blocks" : "";
+                if (is_attended(r->unit, axis) && draw(r, 3))
+                    how = draw(r, 2) ? " attention = ring" : " attention = zigzag";
+                text = arena_printf(r->arena, "%s\n    split %s over %s%s", text, axis->name, names[m], how);
+                label = arena_printf(r->arena, "%s %s/%c%s", label, axis->name, names[m][5], how);
                 splits++;
             }
         }

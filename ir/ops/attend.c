@@ -3,6 +3,20 @@
 // subset of q's: grouped-query attention leaves the group axis out), the key axis and the feature axis.
 #include "ir/ops/infer.h"
 
+static bool check_last(Infer *in, int arg) {
+    const Type *q = IN_TYPE(in, 0), *last = IN_TYPE(in, arg);
+    if (last->dtype != DT_I32) return infer_fail(in, "attend's last key is i32, not %s", dtype_name(last->dtype));
+    for (int i = 0; i < last->rank; i++) {
+        const Axis *axis = last->dim[i].axis;
+        int at = type_find(q, axis);
+        if (at < 0 || axis == in->attr->axes.at[0] || (in->attr->flag && axis == in->attr->to.at[0]))
+            return infer_fail(in, "'%s' of attend's last key is no outer axis of the queries", axis->name);
+        if (q->dim[at].split != last->dim[i].split)
+            return infer_fail(in, "'%s' is split differently in attend's last key", axis->name);
+    }
+    return true;
+}
+
 static bool check(Infer *in, int mask_arg) {
     const Type *q = IN_TYPE(in, 0), *k = IN_TYPE(in, 1), *v = IN_TYPE(in, 2);
     if (in->attr->axes.n != 2) return infer_fail(in, "attend needs a feature axis and a key axis");
@@ -59,8 +73,10 @@ static bool check(Infer *in, int mask_arg) {
 }
 
 bool infer_attend(Infer *in) {
-    if (in->nargs != 3 && in->nargs != 4) return infer_fail(in, "attend takes q, k, v and optionally a mask");
-    if (!check(in, in->nargs == 4 ? 3 : -1)) return false;
+    int last = in->attr->j ? 1 : 0, mask = in->nargs - last == 4;
+    if (in->nargs != 3 + mask + last) return infer_fail(in, "attend takes q, k, v and optionally a mask");
+    if (!check(in, mask ? 3 : -1)) return false;
+    if (last && !check_last(in, in->nargs - 1)) return false;
     const Type *q = IN_TYPE(in, 0);
     in->out[0] = *q;
     in->out[0].sum = in->out[0].max = 0;
@@ -71,9 +87,10 @@ bool infer_attend(Infer *in) {
 }
 
 bool infer_attend_grad(Infer *in) {
-    int mask = in->attr->i ? 1 : 0;
-    if (in->nargs != 6 + mask) return infer_fail(in, "attend_grad takes q, k, v, [mask], y, lse, dy");
+    int mask = in->attr->i ? 1 : 0, last = in->attr->j ? 1 : 0;
+    if (in->nargs != 6 + mask + last) return infer_fail(in, "attend_grad takes q, k, v, [mask], y, lse, dy, [last]");
     if (!check(in, mask ? 3 : -1)) return false;
+    if (last && !check_last(in, in->nargs - 1)) return false;
     for (int r = 0; r < 3; r++) {
         in->out[r] = *IN_TYPE(in, r);
         in->out[r].sum = in->out[r].max = 0;

@@ -7,7 +7,7 @@
 #include "ir/eval_core.h"
 #include <math.h>
 
-enum { Q, K, V, MASK, Y, LSE, DY, DQ, DK, DV, TENSORS };
+enum { Q, K, V, MASK, LAST, Y, LSE, DY, DQ, DK, DV, TENSORS };
 
 typedef struct Rows {
     Walk w; // the box of lse: a row of scores at each place
@@ -51,6 +51,8 @@ static void rows_score(const Eval *e, const Node *n, Rows *rows, int64_t rank) {
     int64_t query = INT64_MAX;
     if (rows->query_at >= 0)
         query = eval_offset(e, &rows->value[Q]->type.dim[rows->query_dim], rank) + rows->w.at[rows->query_at];
+    if (rows->value[LAST])
+        query = (int64_t)rows->at[LAST][row_place(rows, LAST, 0, 0)] + (rows->query_at >= 0 ? query : 0);
     for (int64_t t = 0; t < rows->keys; t++) {
         bool seen = t <= query && (!rows->value[MASK] || rows->at[MASK][row_place(rows, MASK, t, 0)] != 0);
         double sum = 0;
@@ -77,12 +79,13 @@ bool eval_attend(Eval *e, const Node *n) {
     Rows rows = {.value = {[Q] = n->args[0],
                            [K] = n->args[1],
                            [V] = n->args[2],
-                           [MASK] = n->nargs > 3 ? n->args[3] : NULL,
+                           [MASK] = attend_mask(n),
+                           [LAST] = attend_last(n),
                            [Y] = n->results[0],
                            [LSE] = n->results[1]}};
     if (!rows_make(e, n, &rows)) return false;
     for (int64_t r = 0; r < e->ranks; r++) {
-        for (int i = Q; i <= MASK; i++) rows.at[i] = rows.value[i] ? eval_at(e, rows.value[i], r) : NULL;
+        for (int i = Q; i <= LAST; i++) rows.at[i] = rows.value[i] ? eval_at(e, rows.value[i], r) : NULL;
         double *y = eval_at(e, rows.value[Y], r), *lse = eval_at(e, rows.value[LSE], r);
         WALK(rows.w) {
             rows_score(e, n, &rows, r);
@@ -108,7 +111,8 @@ bool eval_attend_grad(Eval *e, const Node *n) {
     Rows rows = {.value = {[Q] = n->args[0],
                            [K] = n->args[1],
                            [V] = n->args[2],
-                           [MASK] = n->attr.i ? n->args[3] : NULL,
+                           [MASK] = attend_mask(n),
+                           [LAST] = attend_last(n),
                            [Y] = rest[0],
                            [LSE] = rest[1],
                            [DY] = rest[2],

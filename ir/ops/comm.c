@@ -69,7 +69,21 @@ bool infer_all_to_all(Infer *in) {
     return true;
 }
 
+bool infer_permute(Infer *in) {
+    Type *out = &in->out[0];
+    *out = *IN_TYPE(in, 0);
+    out->sum = out->max = 0; // the row's rule adds them
+    int d;
+    if (!find_axis(in, 0, &d)) return false;
+    int64_t ways = mesh_extent(&in->u->mesh, in->attr->mesh);
+    if (!in->attr->mesh || out->dim[d].split != in->attr->mesh || out->dim[d].axis->extent != ways)
+        return infer_fail(in, "permute: '%s' has not one place on each rank in %s", out->dim[d].axis->name,
+                          infer_type(in, 0));
+    return true;
+}
+
 double flops_all_reduce(const Unit *u, const Node *n) { return local_elements(u, &n->results[0]->type); }
 double flops_all_gather(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
 double flops_reduce_scatter(const Unit *u, const Node *n) { return local_elements(u, &n->args[0]->type); }
 double flops_all_to_all(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }
+double flops_permute(const Unit *u, const Node *n) { return (void)u, (void)n, 0; }

@@ -71,3 +71,16 @@ static bool exchange(Eval *e, const Node *n, bool sum) {
 bool eval_all_gather(Eval *e, const Node *n) { return exchange(e, n, false); }
 bool eval_reduce_scatter(Eval *e, const Node *n) { return exchange(e, n, true); }
 bool eval_all_to_all(Eval *e, const Node *n) { return exchange(e, n, false); }
+
+// The whole local array comes from another member.
+bool eval_permute(Eval *e, const Node *n) {
+    const Value *x = n->args[0], *y = n->results[0];
+    int64_t members = mesh_extent(e->mesh, n->attr.mesh);
+    for (int64_t r = 0; r < e->ranks; r++) {
+        int64_t own = mesh_coord(e->mesh, n->attr.mesh, r);
+        int64_t from = n->attr.flag ? members - 1 - own : (own + members - 1) % members;
+        memcpy(eval_at(e, y, r), eval_at(e, x, mesh_member(e->mesh, n->attr.mesh, r, from)),
+               sizeof(double) * (size_t)eval_count(e, y));
+    }
+    return true;
+}

@@ -3,9 +3,14 @@
 #include "base/checked.h"
 #include "ir/ops/infer.h"
 
-// from -> to is one to one, one to several (first slowest) or several adjacent to one. A split axis keeps its split
-// when only its name changes; a split into parts gives the split to the first part when the mesh divides that part;
-// merging takes the first's.
+// One more way to take a split axis apart is as it lies, into the ranks' blocks and the places of a block: its padding
+// becomes places, and padding again when the two are merged back.
+static bool is_blocks(const Infer *in, MeshSet split, const Axis *whole, const Axes *parts) {
+    int64_t ways = mesh_extent(&in->u->mesh, split);
+    return split && parts->n == 2 && parts->at[0]->extent == ways &&
+           parts->at[1]->extent == ceil_div(whole->extent, ways);
+}
+
 // Merged axes: the parts of dimension d are parts of the part that a rank has of those before, [first, d), when it has
 // one place of each of these.
 static bool splits_further(const Unit *u, const Type *t, int first, int d) {
@@ -18,6 +23,9 @@ static bool splits_further(const Unit *u, const Type *t, int first, int d) {
     return before < (own & -own) && t->dim[d].axis->extent % mesh_extent(&u->mesh, own) == 0;
 }
 
+// from -> to is one to one, one to several (first slowest) or several adjacent to one. A split axis keeps its split
+// when only its name changes; a split into parts gives the split to the first part when the mesh divides that part;
+// merging takes the first's.
 bool infer_rename(Infer *in) {
     const Type *t = IN_TYPE(in, 0);
     const Axes *from = &in->attr->axes, *to = &in->attr->to;
@@ -38,10 +46,11 @@ bool infer_rename(Infer *in) {
     }
     for (int i = 0; i < to->n; i++)
         if (!checked_mul(after, to->at[i]->extent, &after)) return infer_fail(in, "extent overflow");
-    if (before != after)
+    MeshSet split = t->dim[at].split;
+    bool blocks = is_blocks(in, split, (to->n == 1 ? to : from)->at[0], to->n == 1 ? from : to);
+    if (before != after && !blocks)
         return infer_fail(in, "extents differ: '%s' has %lld places, '%s' has %lld", from->at[0]->name,
                           (long long)before, to->at[0]->name, (long long)after);
-    MeshSet split = t->dim[at].split;
     int64_t ways = mesh_extent(&in->u->mesh, split);
     MeshSet merged = split;
     for (int i = 1; i < from->n; i++) merged |= t->dim[at + i].split;

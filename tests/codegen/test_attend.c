@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // test_attend: attention's kernels against softmax written out in double precision, gradients included: causal with
-// positions, masks, grouped heads, queries that see nothing, odd sizes and layouts.
+// positions or a last key, masks, grouped heads, queries that see nothing, odd sizes and layouts.
 #include "codegen/tile_attend.h"
 #include "tests/codegen/tile_cases.h"
 #include <math.h>
@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { Q, K, V, Y, LSE, MASK, DY, DQ, DK, DV, OPERANDS };
-static const char *const operand_names[] = {"q", "k", "v", "y", "lse", "mask", "dy", "dq", "dk", "dv"};
+enum { Q, K, V, Y, LSE, MASK, DY, DQ, DK, DV, LAST, OPERANDS };
+static const char *const operand_names[] = {"q", "k", "v", "y", "lse", "mask", "dy", "dq", "dk", "dv", "last"};
 
 typedef struct Case {
     TileAttendBack d;
@@ -22,7 +22,7 @@ typedef struct Case {
 
 static TileRows *case_rows(Case *c, int i) {
     TileAttend *f = &c->d.forward;
-    TileRows *all[] = {&f->q, &f->k, &f->v, &f->y, &f->lse, &f->mask, &c->d.dy, &c->d.dq, &c->d.dk, &c->d.dv};
+    TileRows *all[] = {&f->q, &f->k, &f->v, &f->y, &f->lse, &f->mask, &c->d.dy, &c->d.dq, &c->d.dk, &c->d.dv, &f->last};
     return all[i];
 }
 
@@ -67,6 +67,7 @@ static Case case_make(int i, uint32_t *seed) {
         f->query_position = 0, f->key_position = 1;
         c.scalars[0] = random_int(seed, 0, 40), c.scalars[1] = random_int(seed, 0, 40);
     }
+    f->bounded = i % 5 == 1 || i % 5 == 2;
     int layout = random_int(seed, 0, 2);
     if (i == 6) f->keys = 0;
     if (i == 7) f->queries = 0;
@@ -83,6 +84,8 @@ static Case case_make(int i, uint32_t *seed) {
     lay(&c, DQ, layout, f->queries, f->q_columns, true);
     lay(&c, DK, layout, f->keys, f->q_columns, false);
     lay(&c, DV, layout, f->keys, f->v_columns, false);
+    lay(&c, LAST, 0, 1, 1, i % 2);
+    case_rows(&c, LAST)->row = 0;
     snprintf(c.name[0], sizeof c.name[0], "attend_%d", i);
     snprintf(c.name[1], sizeof c.name[1], "attend_back_%d", i);
     return c;
@@ -102,9 +105,11 @@ static inline int64_t at(const View *v, int64_t row, int64_t column) {
     return v->base + row * v->row + column * v->column;
 }
 
-static bool seen(const Case *c, const View *v, const uint8_t *mask, int64_t s, int64_t t) {
+static bool seen(const Case *c, const View *v, float *const *x, const uint8_t *mask, int64_t s, int64_t t) {
     const TileAttend *f = &c->d.forward;
-    if (f->causal && c->scalars[1] + t > c->scalars[0] + s) return false;
+    int64_t far = f->causal ? c->scalars[0] + s - c->scalars[1] : 0;
+    if (f->bounded && t > ((const int32_t *)x[LAST])[v[LAST].base] + far) return false;
+    if (!f->bounded && f->causal && c->scalars[1] + t > c->scalars[0] + s) return false;
     return !f->masked || mask[at(&v[MASK], s, t)];
 }
 
@@ -121,7 +126,7 @@ static void reference_query(const Case *c, const View *v, int64_t s, float *cons
     const TileAttend *f = &c->d.forward;
     double high = -INFINITY, sum = 0, mean = 0;
     for (int64_t t = 0; t < f->keys; t++) {
-        p[t] = seen(c, v, mask, s, t) ? f->scale * dot(x[Q], &v[Q], s, x[K], &v[K], t, f->q_columns) : -INFINITY;
+        p[t] = seen(c, v, x, mask, s, t) ? f->scale * dot(x[Q], &v[Q], s, x[K], &v[K], t, f->q_columns) : -INFINITY;
         if (p[t] > high) high = p[t];
     }
     for (int64_t t = 0; t < f->keys; t++) p[t] = p[t] == -INFINITY ? 0 : exp(p[t] - high), sum += p[t];
@@ -178,6 +183,9 @@ static void case_check(TestModule *module, Case *c, uint32_t *seed) {
         x[i] = random_floats(c->size[i], seed);
         if (i == Q)
             for (int64_t j = 0; j < c->size[i]; j++) x[i][j] *= 4;
+        if (i == LAST)
+            for (int64_t j = 0; j < c->size[i]; j++)
+                ((int32_t *)x[i])[j] = random_int(seed, 0, (int)c->d.forward.keys + 60) - 30;
         twin[i] = malloc((size_t)c->size[i] * 4);
         memcpy(twin[i], x[i], (size_t)c->size[i] * 4);
         buf[i] = i == MASK ? (char *)mask : (char *)x[i];
@@ -240,4 +248,4 @@ static void test_attention(const CpuTarget *target, int count, uint32_t seed) {
     free(c);
 }
 
-int main(int argc, char **argv) { return on_every_target(test_attention, argc > 1 ? atoi(argv[1]) : 14); }
+int main(int argc, char **argv) { return on_every_target(test_attention, argc > 1 ? atoi(argv[1]) : 20); }

@@ -103,6 +103,12 @@ static void suite_expect(const CommCall *c, void *const *sends, int n, int me, v
     case COMM_BROADCAST:
         for (int64_t i = 0; i < o * m * k; i++) suite_put(out, t, i, suite_get(sends[0], t, i));
         break;
+    case COMM_SHIFT:
+    case COMM_REVERSE: {
+        int64_t from = c->kind == COMM_REVERSE ? n - 1 - me : ((me - c->peer) % n + n) % n;
+        for (int64_t i = 0; i < o * m * k; i++) suite_put(out, t, i, suite_get(sends[from], t, i));
+        break;
+    }
     case COMM_ALL_GATHER:
         for (int64_t a = 0; a < o; a++)
             for (int64_t b = 0; b < n * m; b++)
@@ -211,7 +217,7 @@ static void suite_collectives(CommMakeFn *make) {
         Suite s;
         if (!suite_open(&s, make, meshes[i].n, meshes[i].extent, 0)) return;
         for (uint32_t set = 0; set < 1u << meshes[i].n; set++)
-            for (int kind = COMM_ALL_REDUCE; kind <= COMM_BROADCAST; kind++)
+            for (int kind = COMM_ALL_REDUCE; kind <= COMM_REVERSE; kind += kind == COMM_BROADCAST ? 3 : 1)
                 for (int t = PLAN_BOOL; t <= PLAN_F16; t++)
                     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
                         if (k >= 4 && t != PLAN_F32 && t != PLAN_BF16) continue;
@@ -221,7 +227,8 @@ static void suite_collectives(CommMakeFn *make) {
                                       .mesh = set,
                                       .outer = sizes[k][0],
                                       .middle = sizes[k][1],
-                                      .inner = sizes[k][2]};
+                                      .inner = sizes[k][2],
+                                      .peer = kind == COMM_SHIFT ? (int64_t)k - 2 : 0};
                         bool parts = kind == COMM_REDUCE_SCATTER || kind == COMM_ALL_TO_ALL;
                         if (parts) suite_case(&s, c, false, false); // uneven ones
                         if (parts) c.middle *= plan_ways(&s.mesh, set);

@@ -40,6 +40,20 @@ static void build_self_attention(CaseCtx *c, OpKind op, int variant) { // keys b
     case_result(c, case_op(c, OP_add, x, case_dot(c, y, o, "b c"), NULL));
 }
 
+static void build_last_key(CaseCtx *c, OpKind op, int variant) { // from a part of the keys to all; in b = 0 to none
+    (void)op;
+    Axes causal = case_axes(c, "s t");
+    Value *q = case_param(c, "q", "b g s c", -2, 2), *k = case_param(c, "k", "b t c", -2, 2);
+    Value *v = case_param(c, "v", "b t c", -1, 1), *mask = variant & 2 ? case_bools(c, "mask", "t") : NULL;
+    Value *last = build_map(&c->b, OP_mul, build_index(&c->b, case_axis(c, "b")), build_const(&c->b, DT_I32, 2), NULL);
+    last = build_map(&c->b, OP_sub, last, build_const(&c->b, DT_I32, variant & 1 ? 3 : 1), NULL);
+    Attr attr = {.axes = axes_of(2, case_axis(c, "c"), case_axis(c, "t")), .f = 0.6, .j = 1, .flag = variant & 1};
+    if (attr.flag) attr.to = causal;
+    Value *args[] = {q, k, v, mask ? mask : last, last};
+    Node *n = build_node(&c->b, OP_attend, args, mask ? 5 : 4, &attr, NULL);
+    case_result(c, n ? n->results[0] : NULL);
+}
+
 const OpCase op_cases_attend[] = {
     {"attend.plain", OP_attend, 0, 0, build_attend_case},
     {"attend.causal", OP_attend, 0, 1, build_attend_case},
@@ -52,6 +66,10 @@ const OpCase op_cases_attend[] = {
     {"attend.mask_pairs", OP_attend, 0, 8, build_attend_case},
     {"attend.mask_causal", OP_attend, 0, 9, build_attend_case},
     {"attend.mask_queries", OP_attend, 0, ATTENTIONS - 1, build_attend_case},
+    {"attend.last", OP_attend, 0, 0, build_last_key},
+    {"attend.last_causal", OP_attend, 0, 1, build_last_key},
+    {"attend.last_mask", OP_attend, 0, 2, build_last_key},
+    {"attend.last_mask_causal", OP_attend, 0, 3, build_last_key},
     {"attend.self", OP_attend, 0, 0, build_self_attention},
     {"attend.self_causal", OP_attend, 0, 1, build_self_attention},
 };

@@ -168,9 +168,9 @@ int main(int argc, char **argv) {
     for (int i = 0; i < count; i++)
         if (argc < 2 || !strcmp(argv[1], cases[i].name)) check_case(&cases[i]);
     for (int op = 0; op < OP_COUNT && argc < 2; op++) {
-        bool later = op == OP_fused || op == OP_buffer;               // made by passes behind these
-        bool elsewhere = op == OP_state || op == OP_assign;           // tests/ir: updates on every layout
-        bool unused = op == OP_reduce_scatter || op == OP_all_to_all; // tests/ir: layouts of whole models
+        bool later = op == OP_fused || op == OP_buffer;                         // made by passes behind these
+        bool elsewhere = op == OP_state || op == OP_assign || op == OP_permute; // tests/ir: updates, rings
+        bool unused = op == OP_reduce_scatter || op == OP_all_to_all;           // tests/ir: layouts of whole models
         if (seen[op] || later || elsewhere || unused) continue;
         printf("FAIL: no case holds %s on any layout\n", op_info(op)->name);
         failures++;
