@@ -54,13 +54,6 @@ static void fuse_block(Func *func, Block *b) {
 }
 
 bool pass_fuse(Unit *u) {
-    if (u->pipeline) {
-        const Strategy *s = u->strategy;
-        bool stages = u->mesh.stages;
-        diag_error(u->diag, stages ? s->pipe_loc : s->microbatches_loc, "not yet supported: running in %s",
-                   stages ? "stages" : "microbatches");
-        return false;
-    }
     for (int i = 0; i < u->funcs.n; i++) fuse_block(u->funcs.at[i], u->funcs.at[i]->top);
     return true;
 }

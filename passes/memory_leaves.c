@@ -52,6 +52,7 @@ static Leaf leaf_of(const Unit *u, const Node *n) {
         }
     }
     l.bytes = elements * dtype_bytes(t->dtype);
+    if (n->op == OP_buffer) l.type.sum = l.type.max = 0; // what it is pending over changes when it is reduced in place
     return l;
 }
 

@@ -29,6 +29,7 @@ typedef struct Fact {
     bool cheap;   // timed, from inputs and constants alone by elementwise ops: any task of a microbatch can make it
     bool between; // not timed, from sums of PHASE_PREPARE
     bool meets;   // the sum over chunks, or a number one chunk knows and others need: all stages meet to make it
+    bool known;   // the rank's own task can make it: from what has met and what is free
     bool spread;  // has the axis of layers: each chunk has its own part
     Roles home;   // chunks that make it
     int phase;    // timed: when; else PHASE_AFTER + level

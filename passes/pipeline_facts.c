@@ -205,6 +205,18 @@ static void share(Cut *c, const Value *v, bool *changed) {
     f->meets = *changed = true;
 }
 
+static bool rank_knows(const Cut *c, const Value *v) {
+    const Fact *f = &c->fact[v->id];
+    return f->free || f->meets || f->known;
+}
+
+// The rank's own task asks for v.
+static void tell_rank(Cut *c, const Value *v, bool *changed) {
+    Fact *f = &c->fact[v->id];
+    if (!c->stages || rank_knows(c, v) || f->spread) return;
+    f->meets = *changed = true;
+}
+
 // Chunks that have all operands of n, and that have any.
 static void look(const Cut *c, const Node *n, Roles *out_both, Roles *out_any) {
     *out_both = c->all;
@@ -219,7 +231,10 @@ static void look(const Cut *c, const Node *n, Roles *out_both, Roles *out_any) {
 
 static bool place_after(Cut *c, const Node *n, bool *changed) {
     const Fact *first = n->nargs ? &c->fact[n->args[0]->id] : NULL;
-    if (n->op == OP_output && !n->args[0]->type.rank && !first->timed) share(c, n->args[0], changed);
+    if (n->op == OP_output && !n->args[0]->type.rank && !(first->timed && !first->pending))
+        tell_rank(c, n->args[0], changed);
+    bool own_state = n->op == OP_assign && n->args[0]->def->op == OP_state && !*n->args[0]->def->attr.s2;
+    if (own_state) tell_rank(c, n->args[1], changed);
     if (!n->nresults || is_loop_node(c, n)) return true;
     Fact *f = &c->fact[n->results[0]->id];
     if (f->free || f->between) return true;
@@ -235,7 +250,9 @@ static bool place_after(Cut *c, const Node *n, bool *changed) {
         if ((any && both != any) || spread) share(c, n->args[i], changed);
     look(c, n, &both, &any);
     int level = 0;
+    bool known = !spread;
     for (int i = 0; i < n->nargs; i++) {
+        known &= rank_knows(c, n->args[i]);
         Found o = find(c, n->args[i]);
         bool comes = !both && !fact_in_loop(&c->fact[n->args[i]->id]); // from another chunk, behind its level
         if (o.level + comes > level) level = o.level + comes;
@@ -243,6 +260,7 @@ static bool place_after(Cut *c, const Node *n, bool *changed) {
     for (int i = 0; i < n->nresults; i++) {
         f = &c->fact[n->results[i]->id];
         f->meets |= meets;
+        f->known = known;
         f->home = spread || meets ? c->all : both ? both : any;
         f->phase = PHASE_AFTER + level;
         f->spread |= spread && (type_split(&n->results[i]->type) & c->stages);

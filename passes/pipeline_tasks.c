@@ -240,7 +240,8 @@ static Value *get(Task *t, Value *x) {
     const Fact *f = &c->fact[x->id];
     if (t->map[x->id] || !c->ok) return t->map[x->id];
     Value *v;
-    if (f->free || (f->cheap && in_loop_phase(t->phase))) v = cloned(t, x);
+    if (t->variant < 0 && f->meets) v = get_after(t, x);
+    else if (f->free || (f->cheap && in_loop_phase(t->phase))) v = cloned(t, x);
     else if (f->between || f->phase == PHASE_PREPARE) v = t->phase == PHASE_PREPARE ? cloned(t, x) : get_between(t, x);
     else if (fact_in_loop(f) && in_loop_phase(t->phase)) v = get_in_loop(t, x);
     else v = get_after(t, x);
