@@ -44,9 +44,12 @@ static bool choose(Halves *h) {
     return any;
 }
 
-// Elementwise, and made again from what the forward half kept: cheaper than to keep it.
-static bool made_again(const Node *n) {
+// Elementwise, and made again from what the forward half kept: cheaper than to keep it. Or nothing of a microbatch,
+// such as a parameter's parts gathered.
+static bool made_again(const Cut *c, const Node *n) {
     OpKind op = n->op;
+    const Type *t = &n->results[0]->type;
+    if (!((type_split(t) | t->sum | t->max) & c->time)) return true;
     return op == OP_const || op == OP_index || op == OP_random ||
            (n->again && op_info(op)->traits & (TRAIT_MAP | TRAIT_VIEW));
 }
@@ -57,7 +60,7 @@ static Value *in_weight(Halves *h, Value *v) {
     Func *f = h->c->from;
     const Node *d = v->def;
     bool carried = !d && v->index >= 1 && v->index <= repeat_carries(h->repeat);
-    if (carried || (d && h->input[v->id] && !made_again(d))) {
+    if (carried || (d && h->input[v->id] && !made_again(h->c, d))) {
         Value *slice = block_add_param(h->weight->body, &v->type, v->name);
         vec_push(h->c->a, &h->shared, v);
         vec_push(h->c->a, &h->slices, slice);
