@@ -35,6 +35,7 @@ static Leaf leaf_of(const Unit *u, const Node *n) {
     int64_t elements = 1;
     l.section = section_of(n);
     l.zero = n->op == OP_buffer && n->attr.flag;
+    if (n->op == OP_buffer) l.type.sum = l.type.max = 0; // tasks behind the loops see the sum of all microbatches
     if (n->op == OP_input) l.least = n->attr.j, l.limit = n->attr.i;
     for (int d = 0; d < t->rank; d++) {
         Dim *dim = &l.type.dim[d];

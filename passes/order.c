@@ -2,7 +2,8 @@
 // order: schedules each block for a small peak of live bytes. Program order is kept but for three moves: what is made
 // from parameters and constants alone waits for its first user; what frees at least as many bytes as it allocates goes
 // as soon as it can (a parameter's update right behind its gradient); what overwrites a parameter or state goes behind
-// the readers of the old value, so that memory can update in place. The order depends on nothing but the graph, so all
+// the readers of the old value, so that memory can update in place. In a pipeline's tasks collectives stay in the order
+// of the program. The order depends on nothing but the graph, so all
 // ranks meet in the same collectives in the same order.
 //
 //   before    %m  = expand %eps                 after   %g  = dot %x, %dy over batch
@@ -176,7 +177,25 @@ static void emit_cheap(Order *o) {
     }
 }
 
+static bool has_comm(const Node *n) {
+    if (op_info(n->op)->traits & TRAIT_COMM) return true;
+    for (const Node *b = n->op == OP_repeat ? n->body->first : NULL; b; b = b->next)
+        if (has_comm(b)) return true;
+    return false;
+}
+
+// Tasks of other variants, with other nodes between, meet these collectives on other ranks: they keep their order.
+static void keep_collectives(Order *o) {
+    int last = -1;
+    for (int i = 0; i < o->n; i++) {
+        if (!has_comm(o->item[i].node)) continue;
+        if (last >= 0) add_edge(o, last, i);
+        last = i;
+    }
+}
+
 static void order_nodes(Order *o) {
+    if (o->u->pipeline) keep_collectives(o);
     for (int i = 0; i < o->n; i++)
         if (o->item[i].node->op == OP_assign) guard_leaf(o, i);
     for (int i = 0; i < o->n; i++) // leaves cost nothing and keep the order they were declared in

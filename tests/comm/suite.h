@@ -12,6 +12,11 @@ typedef Status CommMakeFn(const CommOptions *options, Comm **out_comm);
 
 enum { SUITE_RANKS = 8 };
 
+typedef struct SuiteMessage { // posted, received or waited for, in order, behind the calls
+    enum { SUITE_POST, SUITE_RECEIVE, SUITE_WAIT } kind;
+    CommMessage message;
+} SuiteMessage;
+
 typedef struct Suite {
     CommMakeFn *make;
     Plan mesh; // only its mesh is used, for coordinates
@@ -21,6 +26,8 @@ typedef struct Suite {
     CommCall calls[SUITE_RANKS][4];       // what each rank calls, in order
     int ncalls[SUITE_RANKS];
     bool fails[SUITE_RANKS]; // instead of calling
+    SuiteMessage messages[SUITE_RANKS][32];
+    int nmessages[SUITE_RANKS];
     Status status[SUITE_RANKS];
 } Suite;
 
@@ -35,8 +42,16 @@ static void suite_drive(void *context, int thread, int64_t begin, int64_t end) {
     }
     for (int i = 0; i < s->ncalls[r] && !status_failed(&s->status[r]); i++)
         s->status[r] = s->comm->v->call(s->comm, r, &s->calls[r][i]);
+    for (int i = 0; i < s->nmessages[r] && !status_failed(&s->status[r]); i++) {
+        const SuiteMessage *m = &s->messages[r][i];
+        const CommVtable *v = s->comm->v;
+        s->status[r] = m->kind == SUITE_POST      ? v->post(s->comm, r, &m->message)
+                       : m->kind == SUITE_RECEIVE ? v->receive(s->comm, r, &m->message)
+                                                  : v->wait(s->comm, r, &m->message);
+    }
     if (status_failed(&s->status[r])) s->comm->v->abort(s->comm, r, &s->status[r]);
-    s->comm->v->leave(s->comm, r);
+    Status left = s->comm->v->leave(s->comm, r);
+    if (!status_failed(&s->status[r])) s->status[r] = left;
 }
 
 static void suite_run(Suite *s) {
@@ -46,7 +61,7 @@ static void suite_run(Suite *s) {
 
 static bool suite_open(Suite *s, CommMakeFn *make, int nmesh, const int64_t *extent, int64_t timeout_ms) {
     static const char *const names[] = {"data", "pipe", "tensor"};
-    CommOptions o = {.nmesh = nmesh, .timeout_ms = timeout_ms};
+    CommOptions o = {.nmesh = nmesh, .timeout_ms = timeout_ms, .posts = 8};
     *s = (Suite){.make = make, .mesh = {.nmesh = nmesh}};
     for (int i = 0; i < nmesh; i++) {
         s->mesh.mesh[i].extent = o.extent[i] = extent[i];
@@ -274,6 +289,51 @@ static void suite_pipeline(CommMakeFn *make) {
     suite_close(&s);
 }
 
+// ---- messages that are posted and waited for ------------------------------------------------------------------------
+static void suite_say(Suite *s, int rank, int kind, int peer, int channel, int microbatch, void *data, int64_t bytes) {
+    int n = s->nmessages[rank]++;
+    s->messages[rank][n] = (SuiteMessage){kind, {peer, channel, microbatch, data, data, bytes, n}};
+}
+
+// Each rank sends six messages on two channels to the next and receives those of the one before it, in every order that
+// keeps a channel's; a buffer is written again once its message has been waited for.
+static void suite_messages(CommMakeFn *make) {
+    enum { ROUNDS = 3, COUNT = 5000 };
+    static int32_t sent[SUITE_RANKS][2][ROUNDS][COUNT], got[SUITE_RANKS][2][ROUNDS][COUNT];
+    for (int ranks = 2; ranks <= 5; ranks += 3)
+        for (int order = 0; order < 3; order++) {
+            Suite s;
+            if (!suite_open(&s, make, 1, (int64_t[]){ranks}, 0)) return;
+            for (int r = 0; r < ranks; r++) {
+                int to = (r + 1) % ranks, from = (r + ranks - 1) % ranks;
+                int64_t bytes = sizeof sent[0][0][0];
+                for (int c = 0; c < 2; c++)
+                    for (int k = 0; k < ROUNDS; k++)
+                        for (int i = 0; i < COUNT; i++) sent[r][c][k][i] = ((r * 2 + c) * ROUNDS + k) * COUNT + i;
+                memset(got[r], 0, sizeof got[r]);
+                for (int k = 0; k < ROUNDS; k++)
+                    for (int c = 0; c < 2; c++) suite_say(&s, r, SUITE_POST, to, c, k, sent[r][c][k], bytes);
+                for (int k = 0; k < ROUNDS; k++) {
+                    for (int c = 0; c < 2; c++) {
+                        int channel = order == 1 ? 1 - c : c;
+                        suite_say(&s, r, SUITE_RECEIVE, from, channel, k, got[r][channel][k], bytes);
+                    }
+                    for (int c = 0; c < 2 && order != 2; c++) suite_say(&s, r, SUITE_WAIT, to, c, k, NULL, bytes);
+                }
+                for (int c = 1; c >= 0 && order == 2; c--) // the last first
+                    for (int k = ROUNDS - 1; k >= 0; k--) suite_say(&s, r, SUITE_WAIT, to, c, k, NULL, bytes);
+            }
+            for (int again = 0; again < 5; again++) {
+                suite_run(&s);
+                for (int r = 0; r < ranks; r++) {
+                    CHECK_OK(s.status[r]);
+                    CHECK(!memcmp(got[r], sent[(r + ranks - 1) % ranks], sizeof got[r]));
+                }
+            }
+            suite_close(&s);
+        }
+}
+
 // ---- what goes wrong ------------------------------------------------------------------------------------------------
 typedef void SuiteSpoilFn(Suite *s, float *memory);
 
@@ -284,6 +344,7 @@ static void suite_wrong(CommMakeFn *make, SuiteSpoilFn *spoil, StatusCode code, 
     for (int round = 0; round < 20; round++) { // and each failure is forgotten by the next start
         for (int r = 0; r < s.nranks; r++) {
             s.fails[r] = false;
+            s.nmessages[r] = 0;
             s.ncalls[r] = 1;
             s.calls[r][0] = (CommCall){.kind = COMM_ALL_REDUCE,
                                        .dtype = PLAN_F32,
@@ -341,6 +402,43 @@ static void spoil_pair(Suite *s, float *m) {
     s->calls[3][0].outer = 2;
 }
 
+static void spoil_microbatch(Suite *s, float *m) {
+    suite_say(s, 0, SUITE_POST, 1, 7, 3, m, 64);
+    suite_say(s, 0, SUITE_WAIT, 1, 7, 3, m, 64);
+    suite_say(s, 1, SUITE_RECEIVE, 0, 7, 2, m + 64, 64);
+}
+static void spoil_bytes(Suite *s, float *m) {
+    suite_say(s, 0, SUITE_POST, 1, 7, 3, m, 64);
+    suite_say(s, 0, SUITE_WAIT, 1, 7, 3, m, 64);
+    suite_say(s, 1, SUITE_RECEIVE, 0, 7, 3, m + 64, 128);
+}
+static void spoil_astray(Suite *s, float *m) {
+    suite_say(s, 0, SUITE_POST, 2, 7, 3, m, 64);
+    suite_say(s, 0, SUITE_WAIT, 1, 7, 3, m, 64);
+    suite_say(s, 1, SUITE_RECEIVE, 0, 7, 3, m + 64, 64);
+}
+static void spoil_unsent(Suite *s, float *m) { suite_say(s, 1, SUITE_RECEIVE, 0, 7, 3, m, 64); }
+static void spoil_unread(Suite *s, float *m) {
+    suite_say(s, 0, SUITE_POST, 1, 7, 3, m, 64);
+    suite_say(s, 0, SUITE_WAIT, 1, 7, 3, m, 64);
+}
+static void spoil_wait(Suite *s, float *m) {
+    suite_say(s, 0, SUITE_POST, 1, 7, 3, m, 64);
+    suite_say(s, 1, SUITE_RECEIVE, 0, 7, 3, m + 64, 64);
+}
+static void spoil_ring(Suite *s, float *m) { // each waits for its own to be received before it receives
+    for (int r = 0; r < s->nranks; r++) {
+        int to = (r + 1) % s->nranks, from = (r + s->nranks - 1) % s->nranks;
+        suite_say(s, r, SUITE_POST, to, 0, 0, m + 16 * r, 64);
+        suite_say(s, r, SUITE_WAIT, to, 0, 0, m, 64);
+        suite_say(s, r, SUITE_RECEIVE, from, 0, 0, m + 256 + 16 * r, 64);
+    }
+}
+static void spoil_many(Suite *s, float *m) {
+    for (int i = 0; i < 9; i++) suite_say(s, 0, SUITE_POST, 1, 0, i, m, 64);
+}
+static void spoil_self(Suite *s, float *m) { suite_say(s, 2, SUITE_POST, 2, 0, 0, m, 64); }
+
 static void suite_timeout(CommMakeFn *make) {
     Suite s;
     float memory[2] = {0};
@@ -368,6 +466,18 @@ static int comm_suite(const char *name, CommMakeFn *make) {
     suite_wrong(make, spoil_bool, STATUS_INVALID, "a sum of bool");
     suite_wrong(make, spoil_cycle, STATUS_COMM, "deadlock: rank 0 waits in recv");
     suite_wrong(make, spoil_pair, STATUS_COMM, "rank 2 calls send f32[1, 64,");
+    suite_messages(make);
+    suite_wrong(
+        make, spoil_microbatch, STATUS_COMM,
+        "rank 0 sends microbatch 3 (64 bytes, step 0) on channel 7, rank 1 expects microbatch 2 (64 bytes, step 0)");
+    suite_wrong(make, spoil_bytes, STATUS_COMM, "rank 1 expects microbatch 3 (128 bytes");
+    suite_wrong(make, spoil_astray, STATUS_COMM, "on channel 7, microbatch 3 that it did not send");
+    suite_wrong(make, spoil_unsent, STATUS_COMM, "rank 1 waits in recv from rank 0 (channel 7, microbatch 3, step 0)");
+    suite_wrong(make, spoil_unread, STATUS_COMM, "rank 0 waits in wait for rank 1 (channel 7, microbatch 3, step 1)");
+    suite_wrong(make, spoil_wait, STATUS_COMM, "rank 0 sent microbatch 3 on channel 7 to rank 1 (step 0) and never");
+    suite_wrong(make, spoil_ring, STATUS_COMM, "deadlock: rank 0 waits in wait for rank 1");
+    suite_wrong(make, spoil_many, STATUS_COMM, "rank 0 has 8 messages on their way");
+    suite_wrong(make, spoil_self, STATUS_INVALID, "from or to rank 2");
     suite_timeout(make);
     return check_report(name);
 }
