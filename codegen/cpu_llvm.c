@@ -47,8 +47,8 @@ static Ty element_type(const Irb *b, DType t) {
     case DT_I32: return b->i32;
     case DT_F32: return b->f32;
     case DT_F64: return b->f64;
-    case DT_BF16: return b->bf16;
-    case DT_F16: return b->f16;
+    case DT_BF16:
+    case DT_F16: return b->i16; // loaded, stored and cast only
     case DT_COUNT: break;
     }
     assert(!"dtype");
@@ -167,7 +167,7 @@ static Val gather_call(Emit *e, const char *name, Ty vector, Val data, Val point
     Val f = LLVMGetIntrinsicDeclaration(b->module, LLVMLookupIntrinsicID(name, strlen(name)), over, 2);
     Val mask = copy_mask(e, copy);
     if (!mask) mask = irb_const_int(b, irb_vec(b, b->i1, lanes(e)), 1);
-    int64_t bytes = element == b->i8 ? 1 : element == b->f64 ? 8 : element == b->f16 || element == b->bf16 ? 2 : 4;
+    int64_t bytes = element == b->i8 ? 1 : element == b->f64 ? 8 : element == b->i16 ? 2 : 4;
     Val align = irb_const_int(b, b->i32, bytes);
     Val load[] = {pointers, align, mask, LLVMConstNull(vector)}, store[] = {data, pointers, align, mask};
     return irb_call(b, f, 4, data ? store : load);
@@ -246,6 +246,14 @@ static Val high_product(Irb *b, Val x, Val y) {
     return LLVMBuildTrunc(b->builder, irb_shr(b, p, irb_const_int(b, wide, 32)), narrow, "");
 }
 
+static IrbReal real_kind(DType t) { return t == DT_BF16 ? IRB_BF16 : t == DT_F16 ? IRB_F16 : IRB_F32; }
+
+static Val cast_value(Irb *b, Val x, DType from, DType to) {
+    if (dtype_is_half(from)) x = irb_widen(b, x, real_kind(from));
+    if (dtype_is_half(to)) return irb_narrow(b, irb_cast(b, x, b->f32), real_kind(to));
+    return irb_cast(b, x, element_type(b, to));
+}
+
 static Val make_value(Emit *e, const KExpr *x, int copy) {
     Irb *b = e->b;
     Val a[3] = {0};
@@ -294,7 +302,7 @@ static Val make_value(Emit *e, const KExpr *x, int copy) {
             if (!irb_is_vec(a[2])) a[2] = irb_splat(b, a[2], lanes(e));
         }
         return irb_select(b, a[0], a[1], a[2]);
-    case K_CAST: return irb_cast(b, a[0], element_type(b, x->type));
+    case K_CAST: return cast_value(b, a[0], x->args[0]->type, x->type);
     case K_BITCAST: return irb_bits(b, a[0], irb_like(b, a[0], element_type(b, x->type)));
     case K_SHL: return irb_shl(b, a[0], a[1]);
     case K_SHR: return irb_shr(b, a[0], a[1]);

@@ -126,7 +126,7 @@ static void store_yields(Lower *l, const Nest *nest, KBody *into, bool wide) {
         KExpr *e = lower_value(l, v, at);
         if (!e) return;
         int buf = lower_buf(l, nest->results[i], true);
-        kbody_store(l->k, into, buf, lower_address(l, nest->results[i], at), e);
+        lower_store(l->k, into, buf, lower_address(l, nest->results[i], at), e);
     }
 }
 

@@ -129,7 +129,7 @@ int lower_buf(Lower *l, const Value *outer, bool written) {
     const Place *p = lower_place(l, outer);
     if (!p->placed) return lower_fail(l, outer, "has no place in memory"), 0;
     DType t = outer->type.dtype;
-    if (t != DT_F32 && t != DT_I32 && t != DT_BOOL) {
+    if (t == DT_F64) {
         if (!l->failed) diag_error(l->unit->diag, l->node->loc, "%s values have no kernels yet", dtype_name(t));
         l->failed = true;
         return 0;

@@ -65,6 +65,11 @@ KIndex lower_address(Lower *l, const Value *outer, const KIndex *at);
 // The value at coordinates `at`, one per dimension of its type, over the loop axes. NULL after a failure.
 KExpr *lower_value(Lower *l, const Value *v, const KIndex *at);
 void lower_forget(Lower *l); // what is remembered no longer holds: another phase or piece begins
+// 16-bit values are f32 expressions that a 16-bit element can hold; loads widen, stores narrow.
+DType lower_type(DType t);
+KExpr *lower_round(Kernel *k, KExpr *e, DType t);
+KExpr *lower_load(Kernel *k, int buf, KIndex at);
+void lower_store(Kernel *k, KBody *into, int buf, KIndex at, KExpr *value);
 KExpr *lower_map(Kernel *k, const Node *n, KExpr *a, KExpr *b, KExpr *c);
 // ids to a safe row number and whether it was one: ids are global, rows those of this rank.
 KExpr *lower_row(Lower *l, const Dim *over, KExpr *ids, KExpr **out_valid);

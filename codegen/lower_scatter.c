@@ -95,7 +95,7 @@ bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Aren
                 c[d] = d == row_dim ? (KIndex){0} : lower_coordinate(&l, result->type.dim[d].axis);
             KIndex to = lower_address(&l, result, c);
             int64_t row_stride = lower_place(&l, result)->dim_stride[row_dim];
-            DType t = result->type.dtype;
+            DType t = lower_type(result->type.dtype);
             if (pass == 0) {
                 KExpr *start = kb_const(k, t, 0);
                 if (base) {
@@ -103,10 +103,10 @@ bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Aren
                     if (l.failed) return false;
                     KIndex from = lower_address(&l, base, c);
                     kindex_add_var(&from, v, lower_place(&l, base)->dim_stride[row_dim]);
-                    start = kb_load(k, read, from);
+                    start = lower_load(k, read, from);
                 }
                 kindex_add_var(&to, v, row_stride);
-                kbody_store(k, body, written, to, start);
+                lower_store(k, body, written, to, start);
                 continue;
             }
             for (int d = 0; d < ids->type.rank; d++) c[d] = lower_coordinate(&l, ids->type.dim[d].axis);
@@ -116,8 +116,8 @@ bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Aren
             if (!id || !x) return false;
             KExpr *r = lower_row(&l, row, id, &ok);
             kindex_add_expr(k, &to, r, row_stride);
-            kbody_store(k, body, written, to,
-                        kb_add(k, kb_load(k, written, to), kb_select(k, ok, x, kb_const(k, t, 0))));
+            lower_store(k, body, written, to,
+                        kb_add(k, lower_load(k, written, to), kb_select(k, ok, x, kb_const(k, t, 0))));
         }
     } while (l.again);
     return !l.failed;

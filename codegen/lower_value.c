@@ -8,7 +8,7 @@
 
 // clang-format off
 KExpr *lower_map(Kernel *k, const Node *n, KExpr *a, KExpr *b, KExpr *c) {
-    DType dtype = n->results[0]->type.dtype;
+    DType dtype = lower_type(n->results[0]->type.dtype);
     (void)b, (void)c, (void)dtype;
     switch (n->op) {
 #define MAP(name, nargs, domain, pending, traits, flops, equation, gradient, body) case OP_##name: return body;
@@ -17,6 +17,21 @@ KExpr *lower_map(Kernel *k, const Node *n, KExpr *a, KExpr *b, KExpr *c) {
     }
 }
 // clang-format on
+
+// ---- element types
+
+DType lower_type(DType t) { return dtype_is_half(t) ? DT_F32 : t; }
+
+KExpr *lower_round(Kernel *k, KExpr *e, DType t) { return dtype_is_half(t) ? kb_cast(k, kb_cast(k, e, t), DT_F32) : e; }
+
+KExpr *lower_load(Kernel *k, int buf, KIndex at) {
+    KExpr *e = kb_load(k, buf, at);
+    return kb_cast(k, e, lower_type(e->type));
+}
+
+void lower_store(Kernel *k, KBody *into, int buf, KIndex at, KExpr *value) {
+    kbody_store(k, into, buf, at, kb_cast(k, value, k->bufs.at[buf].type));
+}
 
 // ---- coordinates
 
@@ -89,7 +104,7 @@ static void by_name(const Type *operand, const Type *result, const KIndex *at, K
     }
 }
 
-static KExpr *zero_of(Lower *l, DType t) { return kb_const(l->k, t, 0); }
+static KExpr *zero_of(Lower *l, DType t) { return kb_const(l->k, lower_type(t), 0); }
 
 // ---- ops
 
@@ -189,7 +204,7 @@ static KExpr *mask_value(Lower *l, const Node *n, const KIndex *at) {
             KIndex g = global(l, &t->dim[d], &at[d]);
             ok = kb_and(l->k, ok, is_below(l, &g, t->dim[d].axis->extent));
         }
-    return kb_select(l->k, ok, x, kb_const(l->k, t->dtype, n->attr.f));
+    return kb_select(l->k, ok, x, lower_round(l->k, kb_const(l->k, lower_type(t->dtype), n->attr.f), t->dtype));
 }
 
 static KExpr *part_value(Lower *l, const Node *n, const KIndex *at) {
@@ -277,16 +292,16 @@ static KExpr *outside_value(Lower *l, const Value *v, const KIndex *at) {
         return lower_scalar(l, (LowerScalar){.iteration = outer});
     int buf = lower_buf(l, outer, false);
     if (l->failed) return NULL;
-    return kb_load(l->k, buf, lower_address(l, outer, at));
+    return lower_load(l->k, buf, lower_address(l, outer, at));
 }
 
 static KExpr *make_value(Lower *l, const Value *v, const KIndex *at) {
     if (!lower_is_inside(l, v)) return outside_value(l, v, at);
     const Node *n = v->def;
     if (l->stored[v->id] && l->level[v->id] < l->phase) // kept by an earlier phase
-        return kb_load(l->k, l->stored[v->id] - 1, lower_address(l, l->out->bufs.at[l->stored[v->id] - 1], at));
+        return lower_load(l->k, l->stored[v->id] - 1, lower_address(l, l->out->bufs.at[l->stored[v->id] - 1], at));
     switch (n->op) {
-    case OP_const: return kb_const(l->k, v->type.dtype, n->attr.f);
+    case OP_const: return lower_round(l->k, kb_const(l->k, lower_type(v->type.dtype), n->attr.f), v->type.dtype);
     case OP_index: {
         KIndex g = global(l, &v->type.dim[0], &at[0]);
         return coordinate_expr(l, &g);
@@ -302,7 +317,7 @@ static KExpr *make_value(Lower *l, const Value *v, const KIndex *at) {
     case OP_sum:
     case OP_max:
         if (!l->acc[v->id]) return lower_fail(l, v, "is needed before it is reduced"), NULL;
-        return kb_acc(l->k, l->acc[v->id] - 1, v->type.dtype);
+        return lower_round(l->k, kb_acc(l->k, l->acc[v->id] - 1, lower_type(v->type.dtype)), v->type.dtype);
     default: break;
     }
     KExpr *a[3] = {0};
@@ -314,8 +329,8 @@ static KExpr *make_value(Lower *l, const Value *v, const KIndex *at) {
     }
     if (n->op == OP_expand) return a[0];
     KExpr *e = lower_map(l->k, n, a[0], a[1], a[2]);
-    if (!e) lower_fail(l, v, "cannot stand in a fused node");
-    return e;
+    if (!e) return lower_fail(l, v, "cannot stand in a fused node"), NULL;
+    return lower_round(l->k, e, v->type.dtype);
 }
 
 static bool same_place(const KIndex *x, const KIndex *y) {

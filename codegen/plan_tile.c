@@ -30,20 +30,19 @@ static bool too_many(const Unit *u, const Node *n) {
                op_info(n->op)->name, TILE_AXES);
     return false;
 }
-static bool only_f32(const Unit *u, const Node *n) {
-    for (int i = 0; i < n->nresults; i++)
-        if (n->results[i]->type.dtype != DT_F32) {
-            diag_error(u->diag, n->loc, "%s has kernels for f32 only, not %s", op_info(n->op)->name,
-                       dtype_name(n->results[i]->type.dtype));
-            return false;
-        }
-    return true;
+// The element type of a node's kernels, that of its first result.
+static bool real_of(const Unit *u, const Node *n, IrbReal *out) {
+    DType t = n->results[0]->type.dtype;
+    *out = t == DT_BF16 ? IRB_BF16 : t == DT_F16 ? IRB_F16 : IRB_F32;
+    if (t == DT_F32 || dtype_is_half(t)) return true;
+    diag_error(u->diag, n->loc, "%s has no kernels for %s", op_info(n->op)->name, dtype_name(t));
+    return false;
 }
 
 bool plan_dot(const Unit *u, const FuncStorage *places, const Node *n, TileMatmul *out) {
     memset(out, 0, sizeof *out);
     const Value *x = n->args[0], *y = n->args[1], *z = n->results[0];
-    if (!only_f32(u, n)) return false;
+    if (!real_of(u, n, &out->type)) return false;
     for (int side = 0; side < 2; side++) {
         const Value *v = side ? y : x;
         for (int d = 0; d < v->type.rank; d++) {
@@ -138,7 +137,7 @@ static void number(const Node *n, Attention *x) {
 
 bool plan_attend(const Unit *u, const FuncStorage *places, const Node *n, TileAttend *out, const Dim **out_query) {
     memset(out, 0, sizeof *out);
-    if (!only_f32(u, n)) return false;
+    if (!real_of(u, n, &out->type)) return false;
     out->masked = attend_mask(n) != NULL;
     out->bounded = attend_last(n) != NULL;
     Attention x = {{n->args[0], n->args[1], n->args[2], attend_mask(n), n->results[0], n->results[1]},
@@ -152,7 +151,7 @@ bool plan_attend(const Unit *u, const FuncStorage *places, const Node *n, TileAt
 bool plan_attend_back(const Unit *u, const FuncStorage *places, const Node *n, TileAttendBack *out,
                       const Dim **out_query) {
     memset(out, 0, sizeof *out);
-    if (!only_f32(u, n)) return false;
+    if (!real_of(u, n, &out->forward.type)) return false;
     TileAttend *f = &out->forward;
     Value *const *a = n->args, *const *rest = n->args + 3 + n->attr.i, *const *r = n->results;
     f->masked = n->attr.i != 0;

@@ -166,8 +166,8 @@ Status tile_attend(Irb *b, const char *name, const TileAttend *d, TilePlan *out_
     Val k_packed = irb_var(b, b->ptr, LLVMConstNull(b->ptr)), v_packed = irb_var(b, b->ptr, LLVMConstNull(b->ptr));
     IrbLoop task = irb_loop(b, a->kernel.begin, a->kernel.end, irb_int(b, 1));
     Val outer = irb_div(b, task.index, per_outer), q0 = irb_muli(b, irb_rem(b, task.index, per_outer), a->nr);
-    Val k_from = irb_at(b, attend_base(a, &d->k), attend_offset(a, &d->k, all, outer, TILE_F32));
-    Val v_from = irb_at(b, attend_base(a, &d->v), attend_offset(a, &d->v, all, outer, TILE_F32));
+    Val k_from = irb_at(b, attend_base(a, &d->k), attend_offset(a, &d->k, all, outer, attend_bytes(a)));
+    Val v_from = irb_at(b, attend_base(a, &d->v), attend_offset(a, &d->v, all, outer, attend_bytes(a)));
     Val keys = irb_int(b, d->keys);
     IrbIf k_new = irb_if(b, irb_cmp(b, IRB_NE, k_from, irb_get(b, k_packed)));
     attend_pack(a, &d->k, false, (int)a->mr, f.k_panels, k_from, f.k_rows, f.k_columns, keys, irb_int(b, d->q_columns));
@@ -177,10 +177,10 @@ Status tile_attend(Irb *b, const char *name, const TileAttend *d, TilePlan *out_
     attend_pack(a, &d->v, true, (int)a->mr, f.v_panels, v_from, f.v_rows, f.v_columns, irb_int(b, d->v_columns), keys);
     irb_set(b, v_packed, v_from);
     irb_if_end(b, &v_new);
-    Val q_from = irb_at(b, irb_at(b, attend_base(a, &d->q), attend_offset(a, &d->q, all, outer, TILE_F32)),
-                        irb_muli(b, q0, d->q.row * TILE_F32));
-    Val y_to = irb_at(b, irb_at(b, attend_base(a, &d->y), attend_offset(a, &d->y, all, outer, TILE_F32)),
-                      irb_muli(b, q0, d->y.row * TILE_F32));
+    Val q_from = irb_at(b, irb_at(b, attend_base(a, &d->q), attend_offset(a, &d->q, all, outer, attend_bytes(a))),
+                        irb_muli(b, q0, d->q.row * attend_bytes(a)));
+    Val y_to = irb_at(b, irb_at(b, attend_base(a, &d->y), attend_offset(a, &d->y, all, outer, attend_bytes(a))),
+                      irb_muli(b, q0, d->y.row * attend_bytes(a)));
     Val lse_to = irb_at(b, irb_at(b, attend_base(a, &d->lse), attend_offset(a, &d->lse, all, outer, TILE_F32)),
                         irb_muli(b, q0, d->lse.row * TILE_F32));
     if (d->bounded) attend_bound(a, irb_at(b, attend_base(a, &d->last), attend_offset(a, &d->last, all, outer, 4)));

@@ -29,10 +29,11 @@ typedef struct TileAttend {
     bool masked;                      // mask below is given
     bool bounded;                     // last below is given: query i sees keys t <= last, or t <= last + i when
                                       // causal, by positions
-    TileRows q, k, v, y;              // f32
-    TileRows lse;                     // f32, column unused
-    TileRows mask;                    // u8, row: query, column: key
-    TileRows last;                    // i32, neither row nor column
+    IrbReal type;                     // of q, k, v, y and, backward, their gradients; scores and sums are in f32
+    TileRows q, k, v, y;
+    TileRows lse;  // f32, column unused
+    TileRows mask; // u8, row: query, column: key
+    TileRows last; // i32, neither row nor column
 } TileAttend;
 
 // Tasks are panels of queries of one o.
@@ -40,7 +41,7 @@ Status tile_attend(Irb *b, const char *name, const TileAttend *attend, TilePlan 
 
 typedef struct TileAttendBack {
     TileAttend forward;      // y and lse are read
-    TileRows dy, dq, dk, dv; // f32; dq, dk, dv are overwritten
+    TileRows dy, dq, dk, dv; // dq, dk, dv are overwritten
 } TileAttendBack;
 
 // An outer axis along which dk and dv both have stride 0 is a group: their gradients are summed over it, in order.

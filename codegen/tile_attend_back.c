@@ -128,7 +128,7 @@ static void emit_sum(Back *f, Val block, Val operand, int64_t columns, Val sum, 
     Irb *b = a->b;
     Val packed = irb_sub(b, count, first);
     Val pack[] = {f->turned, block, f->block_rows, irb_index(b, f->block_queries, b->i64, first), keys, packed};
-    irb_call(b, tile_pack(b, TILE_PACK_ALONG, (int)a->mr), 6, pack);
+    irb_call(b, tile_pack(b, TILE_PACK_ALONG, (int)a->mr, IRB_F32), 6, pack);
     IrbLoop c = irb_loop_const(b, 0, columns, a->nr);
     Val right = floats_at(b, operand, irb_mul(b, c.index, count));
     Val to = floats_at(b, sum, irb_add(b, irb_muli(b, c.index, f->key_rows), irb_muli(b, t0, a->nr)));
@@ -189,7 +189,7 @@ static void lay_scratch(Back *f) {
     f->y_columns = attend_table(a, d->v_columns, d->y.column);
     f->dy_rows = attend_table(a, f->q_block, f->d->dy.row);
     f->dy_columns = attend_table(a, d->v_columns, f->d->dy.column);
-    f->block_rows = attend_table(a, f->t_block, nr);
+    f->block_rows = attend_floats(a, f->t_block, nr);
     f->block_queries = attend_scratch(a, f->q_block * 8);
     for (int64_t p = 0; p < f->q_block / nr; p++) { // query j of panel p: p blocks of keys further, at j
         Irb *b = a->b;
@@ -233,12 +233,13 @@ static void emit_group(Back *f, Val head, Val group) {
     const TileAttendBack *back = f->d;
     int64_t dq_rows = attend_round(attend_round(d->q_columns, a->mr), b->lanes);
     const TileRows *rows[] = {&d->q, &d->y, &back->dy, &d->lse, &back->dq};
+    int64_t each = attend_bytes(a), bytes[] = {each, each, each, TILE_F32, each};
     Val base[5], from[5];
-    for (int i = 0; i < 5; i++) base[i] = operand(f, rows[i], head, group, TILE_F32);
+    for (int i = 0; i < 5; i++) base[i] = operand(f, rows[i], head, group, bytes[i]);
     Val mask = d->masked ? operand(f, &d->mask, head, group, 1) : NULL;
     if (d->bounded) attend_bound(a, operand(f, &d->last, head, group, 4));
     IrbLoop block = irb_loop_const(b, 0, d->queries, f->q_block);
-    for (int i = 0; i < 5; i++) from[i] = floats_at(b, base[i], irb_muli(b, block.index, rows[i]->row));
+    for (int i = 0; i < 5; i++) from[i] = irb_at(b, base[i], irb_muli(b, block.index, rows[i]->row * bytes[i]));
     Val count = irb_min(b, irb_sub(b, irb_int(b, d->queries), block.index), irb_int(b, f->q_block));
     emit_queries(f, from[0], from[1], from[2], from[3], count);
     irb_fill_zero(b, f->dq, irb_int(b, f->q_block * dq_rows * TILE_F32));
@@ -247,7 +248,7 @@ static void emit_group(Back *f, Val head, Val group) {
     IrbLoop p = irb_loop(b, irb_int(b, 0), count, irb_int(b, a->nr));
     Val here = irb_min(b, irb_sub(b, count, p.index), irb_int(b, a->nr));
     attend_store(a, true, floats_at(b, f->dq, irb_muli(b, p.index, dq_rows)), NULL, here, d->q_columns, &back->dq,
-                 floats_at(b, from[4], irb_muli(b, p.index, back->dq.row)), irb_real(b, d->scale));
+                 irb_at(b, from[4], irb_muli(b, p.index, back->dq.row * each)), irb_real(b, d->scale));
     irb_loop_end(b, &p);
     irb_loop_end(b, &block);
 }
@@ -286,8 +287,8 @@ Status tile_attend_back(Irb *b, const char *name, const TileAttendBack *back, Ti
     for (int i = 0; i < d->outer_count; i++)
         if (f.group[i] && d->outer[i] != 1 && (d->k.outer[i] || d->v.outer[i])) same = false;
     IrbIf pack = irb_if(b, same ? irb_cmp(b, IRB_EQ, group.index, irb_int(b, 0)) : irb_bool(b, true));
-    Val k_from = operand(&f, &d->k, head.index, group.index, TILE_F32);
-    Val v_from = operand(&f, &d->v, head.index, group.index, TILE_F32);
+    Val k_from = operand(&f, &d->k, head.index, group.index, attend_bytes(a));
+    Val v_from = operand(&f, &d->v, head.index, group.index, attend_bytes(a));
     attend_pack(a, &d->k, false, (int)a->mr, f.k_panels, k_from, f.k_rows, f.k_columns, keys, q_columns);
     attend_pack(a, &d->k, true, (int)a->mr, f.k_turned, k_from, f.k_rows, f.k_columns, q_columns, keys);
     attend_pack(a, &d->v, false, (int)a->mr, f.v_panels, v_from, f.v_rows, f.v_columns, keys, v_columns);
@@ -296,9 +297,9 @@ Status tile_attend_back(Irb *b, const char *name, const TileAttendBack *back, Ti
     irb_loop_end(b, &group);
     Val panel_bytes = irb_int(b, f.key_rows * a->nr * TILE_F32);
     attend_store(a, false, f.dk, panel_bytes, keys, d->q_columns, &back->dk,
-                 operand(&f, &back->dk, head.index, NULL, TILE_F32), irb_real(b, d->scale));
+                 operand(&f, &back->dk, head.index, NULL, attend_bytes(a)), irb_real(b, d->scale));
     attend_store(a, false, f.dv, panel_bytes, keys, d->v_columns, &back->dv,
-                 operand(&f, &back->dv, head.index, NULL, TILE_F32), irb_real(b, 1.0));
+                 operand(&f, &back->dv, head.index, NULL, attend_bytes(a)), irb_real(b, 1.0));
     irb_loop_end(b, &head);
     irb_function_end(b, NULL);
     *out_plan = (TilePlan){d->keys || d->queries ? f.heads : 0, a->at, false};

@@ -28,6 +28,11 @@ static void fill_table(Attend *a, Val table, int64_t count, int64_t stride_bytes
 }
 Val attend_table(Attend *a, int64_t count, int64_t stride) {
     Val table = attend_scratch(a, count * 8);
+    fill_table(a, table, count, stride * attend_bytes(a));
+    return table;
+}
+Val attend_floats(Attend *a, int64_t count, int64_t stride) {
+    Val table = attend_scratch(a, count * 8);
     fill_table(a, table, count, stride * TILE_F32);
     return table;
 }
@@ -42,8 +47,8 @@ void attend_begin(Attend *a, const char *name) {
     a->nr = tile_columns(a->b->target, a->shape);
     a->kernel = irb_kernel_begin(a->b, name);
     a->at = 0;
-    a->tile_rows = attend_table(a, a->mr, a->nr);
-    a->tile_columns = attend_table(a, a->nr, 1);
+    a->tile_rows = attend_floats(a, a->mr, a->nr);
+    a->tile_columns = attend_floats(a, a->nr, 1);
     a->between = irb_sub(a->b, position(a, a->d->query_position), position(a, a->d->key_position));
     a->ahead = a->between;
 }
@@ -67,7 +72,7 @@ void attend_pack(Attend *a, const TileRows *x, bool by_column, int panel, Val to
     int64_t along = by_column ? x->column : x->row, across = by_column ? x->row : x->column;
     TilePack kind = along == 1 ? TILE_PACK_ACROSS : across == 1 ? TILE_PACK_ALONG : TILE_PACK_ANY;
     Val arguments[] = {to, from, by_column ? columns : rows, by_column ? rows : columns, count, k};
-    irb_call(a->b, tile_pack(a->b, kind, panel), 6, arguments);
+    irb_call(a->b, tile_pack(a->b, kind, panel, a->d->type), 6, arguments);
 }
 
 void attend_product(Attend *a, Val pa, Val pb, Val k, Val c, Val load) {
@@ -145,15 +150,16 @@ void attend_exclude(Attend *a, Val scores, Val q0, Val t0, Val count, Val mask_f
 static void store_row(Attend *a, Val x, Val to, Val column, int64_t columns, int64_t stride) {
     Irb *b = a->b;
     Val left = irb_sub(b, irb_int(b, columns), column);
+    Ty element = irb_real_type(b, a->d->type);
     if (stride == 1) {
-        irb_store_masked(b, x, irb_index(b, to, b->f32, column), irb_mask_first(b, left, b->lanes));
+        irb_store_real(b, a->d->type, x, irb_index(b, to, element, column), irb_mask_first(b, left, b->lanes));
         return;
     }
     Val tile = irb_local(b, (int64_t)b->lanes * TILE_F32, 64);
     irb_store(b, x, tile);
     IrbLoop l = irb_loop(b, irb_int(b, 0), irb_min(b, left, irb_int(b, b->lanes)), irb_int(b, 1));
-    Val at = irb_index(b, to, b->f32, irb_muli(b, irb_add(b, column, l.index), stride));
-    irb_store(b, irb_load(b, b->f32, irb_index(b, tile, b->f32, l.index)), at);
+    Val at = irb_index(b, to, element, irb_muli(b, irb_add(b, column, l.index), stride));
+    irb_store_real(b, a->d->type, irb_load(b, b->f32, irb_index(b, tile, b->f32, l.index)), at, NULL);
     irb_loop_end(b, &l);
 }
 
@@ -161,7 +167,7 @@ void attend_store(Attend *a, bool turned, Val from, Val panel_bytes, Val rows, i
                   Val to, Val factor) {
     Irb *b = a->b;
     int n = b->lanes;
-    int64_t row_bytes = x->row * TILE_F32;
+    int64_t row_bytes = x->row * attend_bytes(a);
     if (!turned) {
         IrbLoop r = irb_loop(b, irb_int(b, 0), rows, irb_int(b, 1));
         Val row_to = irb_at(b, to, irb_muli(b, r.index, row_bytes));

@@ -7,6 +7,9 @@
 //
 // A task is one panel of rows or of columns of one batch element, along the longer side; a thread's contiguous tasks
 // form one problem, so the shorter operand is all that threads pack twice. K is cut alike for every split: same bits.
+//
+// Where C's elements are narrower than the f32 sums, a block of it is summed in scratch, over all of K, and then
+// rounded: the loops are columns, rows, terms, and B's panels are packed anew for each block of rows.
 #include "codegen/tile_matmul.h"
 #include "base/checked.h"
 #include "codegen/tile_group.h"
@@ -26,8 +29,11 @@ typedef struct Emit {
     int64_t units;   // tasks of one batch element
     TilePack pack_a, pack_b;
     bool scattered; // C's columns do not lie side by side: tiles go through scratch
+    bool narrow;    // C's elements are not f32
+    int bytes;      // of an element of A, B and C
     // byte offsets in work
-    int64_t at_a, at_b, at_ma, at_mc, at_nb, at_nc, at_ka, at_kb, at_tile, at_tile_rows, at_tile_columns, work_bytes;
+    int64_t at_a, at_b, at_ma, at_mc, at_nb, at_nc, at_ka, at_kb, at_tile, at_tile_rows, at_tile_columns, at_block,
+        at_block_rows, at_block_columns, work_bytes;
     // values of the batch element being done
     IrbKernel kernel;
     Val batch, a, bp, c;
@@ -89,7 +95,7 @@ static void choose_blocks(Emit *e, TileBlocking wish) {
     int64_t mc = wish.mc ? wish.mc : t->l2_bytes / 2 / F32 / e->kc;
     e->mc = even_block(e->m, mc / mr * mr, mr);
     // The block of B is used once for every panel of A: with few of those it had better still be near when it is read.
-    int64_t nc = wish.nc ? wish.nc : e->m <= 4 * mr ? t->l2_bytes / 4 / F32 / e->kc : 3072;
+    int64_t nc = wish.nc ? wish.nc : e->m <= 4 * mr ? t->l2_bytes / 4 / F32 / e->kc : e->narrow ? 768 : 3072;
     e->nc = even_block(e->n, nc / e->nr * e->nr, e->nr);
 }
 
@@ -107,6 +113,10 @@ static void lay_work(Emit *e) {
     PLACE(at_tile, e->shape.mr * e->nr * F32);
     PLACE(at_tile_rows, e->shape.mr * 8);
     PLACE(at_tile_columns, e->nr * 8);
+    int64_t block = e->narrow ? 1 : 0;
+    PLACE(at_block, block * (e->mc * e->nc * F32 + 64));
+    PLACE(at_block_rows, block * (e->mc * 8 + 64 * 8));
+    PLACE(at_block_columns, block * (e->nc * 8 + 64 * 8));
 #undef PLACE
     e->work_bytes = at;
 }
@@ -158,6 +168,14 @@ static void emit_tile(Emit *e, Val k, Val k_index, Val m0, Val i, Val m_count, V
                    ? irb_int(b, 1)
                    : irb_select(b, irb_cmp(b, IRB_GT, k_index, irb_int(b, 0)), irb_int(b, 1), irb_int(b, 0));
     Val micro = tile_micro(b, e->shape);
+    if (e->narrow) {
+        Val block_rows = irb_index(b, work_at(e, e->at_block_rows), b->i64, i);
+        Val block_columns = irb_index(b, work_at(e, e->at_block_columns), b->i64, j);
+        Val arguments[] = {panel_a, panel_b, k,   work_at(e, e->at_block), block_rows, block_columns,
+                           rows,    columns, load};
+        irb_call(b, micro, 9, arguments);
+        return;
+    }
     if (!e->scattered) {
         Val arguments[] = {panel_a, panel_b, k, e->c, row_offset, column_offset, rows, columns, load};
         irb_call(b, micro, 9, arguments);
@@ -192,48 +210,98 @@ static void emit_tile(Emit *e, Val k, Val k_index, Val m0, Val i, Val m_count, V
 static void pack(Emit *e, TilePack kind, int panel, int64_t to, Val from, int64_t mn_table, int64_t k_table, Val count,
                  Val k) {
     Val arguments[] = {work_at(e, to), from, work_at(e, mn_table), work_at(e, k_table), count, k};
-    irb_call(e->b, tile_pack(e->b, kind, panel), 6, arguments);
+    irb_call(e->b, tile_pack(e->b, kind, panel, e->d.type), 6, arguments);
+}
+
+// The block of finished sums in scratch, rounded, to its places in C.
+static void emit_narrow(Emit *e, Val rows, Val columns) {
+    Irb *b = e->b;
+    int lanes = e->scattered ? 1 : b->lanes;
+    IrbLoop r = irb_loop(b, irb_int(b, 0), rows, irb_int(b, 1));
+    Val row = irb_at(b, e->c, irb_load(b, b->i64, irb_index(b, work_at(e, e->at_mc), b->i64, r.index)));
+    Val sums = irb_index(b, work_at(e, e->at_block), b->f32, irb_muli(b, r.index, e->nc));
+    IrbLoop j = irb_loop(b, irb_int(b, 0), columns, irb_int(b, lanes));
+    Val to = irb_at(b, row, irb_load(b, b->i64, irb_index(b, work_at(e, e->at_nc), b->i64, j.index)));
+    Val x = irb_load(b, lanes == 1 ? b->f32 : b->vf, irb_index(b, sums, b->f32, j.index));
+    Val mask = lanes == 1 ? NULL : irb_mask_first(b, irb_sub(b, columns, j.index), lanes);
+    irb_store_real(b, e->d.type, x, to, mask);
+    irb_loop_end(b, &j);
+    irb_loop_end(b, &r);
+}
+
+static void pack_columns(Emit *e, Val k0, Val k, Val n_count) {
+    tile_group_table(e->b, &e->d.k, TILE_A, work_at(e, e->at_ka), k0, k, e->bytes);
+    tile_group_table(e->b, &e->d.k, TILE_B, work_at(e, e->at_kb), k0, k, e->bytes);
+    pack(e, e->pack_b, (int)e->nr, e->at_b, e->bp, e->at_nb, e->at_kb, n_count, k);
+}
+
+static void row_tables(Emit *e, Val i, Val m_count) {
+    tile_group_table(e->b, &e->d.m, TILE_A, work_at(e, e->at_ma), i, m_count, e->bytes);
+    tile_group_table(e->b, &e->d.m, TILE_C, work_at(e, e->at_mc), i, m_count, e->bytes);
+}
+
+static void emit_tiles(Emit *e, Val k, Val k_index, Val i, Val m_count, Val j, Val n_count) {
+    Irb *b = e->b;
+    IrbLoop jr = irb_loop(b, irb_int(b, 0), n_count, irb_int(b, e->nr));
+    IrbLoop ir = irb_loop(b, irb_int(b, 0), m_count, irb_int(b, e->shape.mr));
+    emit_tile(e, k, k_index, i, ir.index, m_count, j, jr.index, n_count);
+    irb_loop_end(b, &ir);
+    irb_loop_end(b, &jr);
+}
+
+static Val terms_at(Emit *e, Val block) { return irb_muli(e->b, block, e->kc); }
+static Val terms_from(Emit *e, Val k0) {
+    return irb_min(e->b, irb_sub(e->b, irb_int(e->b, e->k), k0), irb_int(e->b, e->kc));
 }
 
 // Rows [i0, i1) by columns [j0, j1) of one batch element.
 static void emit_problem(Emit *e, Val i0, Val i1, Val j0, Val j1) {
     Irb *b = e->b;
-    const TileMatmul *d = &e->d;
-    IrbLoop jc = irb_loop(b, j0, j1, irb_int(b, e->nc));
+    IrbLoop jc = irb_loop(b, j0, j1, irb_int(b, e->nc)), outer, inner;
     Val n_count = irb_min(b, irb_sub(b, j1, jc.index), irb_int(b, e->nc));
-    tile_group_table(b, &d->n, TILE_B, work_at(e, e->at_nb), jc.index, n_count, F32);
-    tile_group_table(b, &d->n, TILE_C, work_at(e, e->at_nc), jc.index, n_count, F32);
-    IrbLoop pc = irb_loop_const(b, 0, e->k_blocks, 1);
-    Val k0 = irb_muli(b, pc.index, e->kc);
-    Val k = irb_min(b, irb_sub(b, irb_int(b, e->k), k0), irb_int(b, e->kc));
-    tile_group_table(b, &d->k, TILE_A, work_at(e, e->at_ka), k0, k, F32);
-    tile_group_table(b, &d->k, TILE_B, work_at(e, e->at_kb), k0, k, F32);
-    pack(e, e->pack_b, (int)e->nr, e->at_b, e->bp, e->at_nb, e->at_kb, n_count, k);
-    IrbLoop ic = irb_loop(b, i0, i1, irb_int(b, e->mc));
-    Val m_count = irb_min(b, irb_sub(b, i1, ic.index), irb_int(b, e->mc));
-    tile_group_table(b, &d->m, TILE_A, work_at(e, e->at_ma), ic.index, m_count, F32);
-    tile_group_table(b, &d->m, TILE_C, work_at(e, e->at_mc), ic.index, m_count, F32);
-    pack(e, e->pack_a, e->shape.mr, e->at_a, e->a, e->at_ma, e->at_ka, m_count, k);
-    IrbLoop jr = irb_loop(b, irb_int(b, 0), n_count, irb_int(b, e->nr));
-    IrbLoop ir = irb_loop(b, irb_int(b, 0), m_count, irb_int(b, e->shape.mr));
-    emit_tile(e, k, pc.index, ic.index, ir.index, m_count, jc.index, jr.index, n_count);
-    irb_loop_end(b, &ir);
-    irb_loop_end(b, &jr);
-    irb_loop_end(b, &ic);
-    irb_loop_end(b, &pc);
+    tile_group_table(b, &e->d.n, TILE_B, work_at(e, e->at_nb), jc.index, n_count, e->bytes);
+    tile_group_table(b, &e->d.n, TILE_C, work_at(e, e->at_nc), jc.index, n_count, e->bytes);
+    if (e->narrow) {
+        outer = irb_loop(b, i0, i1, irb_int(b, e->mc));
+        Val m_count = irb_min(b, irb_sub(b, i1, outer.index), irb_int(b, e->mc));
+        row_tables(e, outer.index, m_count);
+        inner = irb_loop_const(b, 0, e->k_blocks, 1);
+        Val k0 = terms_at(e, inner.index), k = terms_from(e, k0);
+        pack_columns(e, k0, k, n_count);
+        pack(e, e->pack_a, e->shape.mr, e->at_a, e->a, e->at_ma, e->at_ka, m_count, k);
+        emit_tiles(e, k, inner.index, outer.index, m_count, jc.index, n_count);
+        irb_loop_end(b, &inner);
+        emit_narrow(e, m_count, n_count);
+    } else {
+        outer = irb_loop_const(b, 0, e->k_blocks, 1);
+        Val k0 = terms_at(e, outer.index), k = terms_from(e, k0);
+        pack_columns(e, k0, k, n_count);
+        inner = irb_loop(b, i0, i1, irb_int(b, e->mc));
+        Val m_count = irb_min(b, irb_sub(b, i1, inner.index), irb_int(b, e->mc));
+        row_tables(e, inner.index, m_count);
+        pack(e, e->pack_a, e->shape.mr, e->at_a, e->a, e->at_ma, e->at_ka, m_count, k);
+        emit_tiles(e, k, outer.index, inner.index, m_count, jc.index, n_count);
+        irb_loop_end(b, &inner);
+    }
+    irb_loop_end(b, &outer);
     irb_loop_end(b, &jc);
 }
 
 static Val operand(Emit *e, int buf, const TileGroup *batch, TileSide side, int64_t first) {
-    Val base = irb_at_const(e->b, irb_kernel_buf(e->b, &e->kernel, buf), first * F32);
-    return irb_at(e->b, base, tile_group_offset(e->b, batch, side, e->batch, F32));
+    Val base = irb_at_const(e->b, irb_kernel_buf(e->b, &e->kernel, buf), first * e->bytes);
+    return irb_at(e->b, base, tile_group_offset(e->b, batch, side, e->batch, e->bytes));
 }
 
 static void emit_kernel(Emit *e, const char *name) {
     Irb *b = e->b;
     const TileMatmul *d = &e->d;
     e->kernel = irb_kernel_begin(b, name);
-    if (e->scattered) {
+    if (e->narrow) {
+        Val rows[] = {work_at(e, e->at_block_rows), irb_int(b, 0), irb_int(b, e->mc), irb_int(b, e->nc * F32)};
+        irb_call(b, tile_offsets(b), 4, rows);
+        Val columns[] = {work_at(e, e->at_block_columns), irb_int(b, 0), irb_int(b, e->nc), irb_int(b, F32)};
+        irb_call(b, tile_offsets(b), 4, columns);
+    } else if (e->scattered) {
         Val rows[] = {work_at(e, e->at_tile_rows), irb_int(b, 0), irb_int(b, e->shape.mr), irb_int(b, e->nr * F32)};
         irb_call(b, tile_offsets(b), 4, rows);
         Val columns[] = {work_at(e, e->at_tile_columns), irb_int(b, 0), irb_int(b, e->nr), irb_int(b, F32)};
@@ -260,8 +328,10 @@ static void emit_kernel(Emit *e, const char *name) {
 }
 
 Status tile_matmul_blocked(Irb *b, const char *name, const TileMatmul *matmul, TileBlocking wish, TilePlan *out_plan) {
-    Emit e = {.b = b, .d = *matmul};
+    Emit e = {.b = b, .d = *matmul, .narrow = matmul->type != IRB_F32, .bytes = irb_real_bytes(matmul->type)};
     TileMatmul *d = &e.d;
+    if (e.narrow && (d->accumulate || d->epilogue))
+        return status_make(STATUS_INVALID, "matmul '%s': only f32 sums can be added to or have an epilogue", name);
     if (!tile_group_extent(&d->batch, &e.batches) || !tile_group_extent(&d->m, &e.m) ||
         !tile_group_extent(&d->n, &e.n) || !tile_group_extent(&d->k, &e.k))
         return status_make(STATUS_INVALID, "matmul '%s': an extent is negative or too large", name);

@@ -31,13 +31,14 @@ typedef Val (*TileEpilogue)(Irb *b, void *user, const TilePoint *at, Val sum);
 
 typedef struct TileMatmul {
     TileGroup batch, m, n, k;
-    int a, b, c;                       // operand numbers: buf[a] is A's element (0, .., 0); f32, 4-byte aligned
+    IrbReal type;                      // of A, B and C; sums are in f32, rounded once
+    int a, b, c;                       // operand numbers: buf[a] is A's element (0, .., 0)
     int64_t a_first, b_first, c_first; // in elements, added to the base
-    bool accumulate;                   // C += instead of C =
-    TileEpilogue epilogue;             // NULL: none
+    bool accumulate;                   // C += instead of C =; f32 only
+    TileEpilogue epilogue;             // NULL: none; f32 only
     void *epilogue_user;
 } TileMatmul;
-// C must overlap no other operand, those of the epilogue included: partial sums pass through it.
+// C must overlap no other operand, those of the epilogue included: partial sums (f32: of C) pass through it.
 
 typedef struct TilePlan {
     int64_t tasks;      // the whole is [0, tasks)

@@ -151,9 +151,9 @@ void tile_transpose(Irb *b, Val *x) {
 }
 
 // void pack_any(panel, from, offset, k_offset, count, k0, k1): one panel, element by element; zero from count on.
-static Val pack_any(Irb *b, int panel) {
+static Val pack_any(Irb *b, int panel, IrbReal real) {
     char name[NAME];
-    snprintf(name, sizeof name, "tile.pack.any.%d", panel);
+    snprintf(name, sizeof name, "tile.pack.any.%d.%d", panel, real);
     Val found = irb_function_find(b, name);
     if (found) return found;
     Here here = here_save(b);
@@ -165,7 +165,7 @@ static Val pack_any(Irb *b, int panel) {
     Val source = irb_at(b, from, table_entry(b, k_offset, k.index));
     Val row = irb_index(b, to, b->f32, irb_muli(b, k.index, panel));
     IrbLoop i = irb_loop(b, irb_int(b, 0), count, irb_int(b, 1));
-    irb_store(b, irb_load(b, b->f32, irb_at(b, source, table_entry(b, offset, i.index))),
+    irb_store(b, irb_load_real(b, real, 1, irb_at(b, source, table_entry(b, offset, i.index)), NULL),
               irb_index(b, row, b->f32, i.index));
     irb_loop_end(b, &i);
     IrbLoop z = irb_loop(b, count, irb_int(b, panel), irb_int(b, 1));
@@ -178,9 +178,9 @@ static Val pack_any(Irb *b, int panel) {
 }
 
 // Rows [k0, k1) of one panel whose indices lie side by side; count < panel: what is beyond becomes zero.
-static void pack_across_rows(Irb *b, int panel, Val to, Val from, Val offset, Val k_offset, Val count, Val k0, Val k1) {
+static void pack_across_rows(Irb *b, int panel, IrbReal real, Val to, Val from, Val offset, Val k_offset, Val count,
+                             Val k0, Val k1) {
     int unit = panel % b->lanes == 0 ? b->lanes : panel, units = panel / unit;
-    Ty vector = unit == b->lanes ? b->vf : irb_vec(b, b->f32, unit);
     IrbIf whole = irb_if(b, irb_cmp(b, IRB_GE, count, irb_int(b, panel)));
     for (int pass = 0; pass < 2; pass++) {
         Val place[64], mask[64];
@@ -195,8 +195,7 @@ static void pack_across_rows(Irb *b, int panel, Val to, Val from, Val offset, Va
         Val row_to = irb_index(b, to, b->f32, irb_muli(b, row.index, panel));
         for (int v = 0; v < units; v++) {
             Val at = irb_at(b, place[v], along);
-            irb_store(b, pass ? irb_load_masked(b, vector, at, mask[v], NULL) : irb_load(b, vector, at),
-                      irb_at_const(b, row_to, (int64_t)v * unit * F32));
+            irb_store(b, irb_load_real(b, real, unit, at, mask[v]), irb_at_const(b, row_to, (int64_t)v * unit * F32));
         }
         irb_loop_end(b, &row);
         if (pass == 0) irb_else(b, &whole);
@@ -206,13 +205,13 @@ static void pack_across_rows(Irb *b, int panel, Val to, Val from, Val offset, Va
 
 // A few rows of k at a time over all panels, so that reads run along memory and each panel gets a run of whole cache
 // lines.
-static void pack_across(Irb *b, int panel, Val to, Val from, Val offset, Val k_offset, Val count, Val k) {
+static void pack_across(Irb *b, int panel, IrbReal real, Val to, Val from, Val offset, Val k_offset, Val count, Val k) {
     Val panel_bytes = irb_muli(b, k, (int64_t)panel * F32);
     IrbLoop chunk = irb_loop(b, irb_int(b, 0), k, irb_int(b, ACROSS_CHUNK));
     Val stop = irb_min(b, irb_addi(b, chunk.index, ACROSS_CHUNK), k);
     Val panel_to = irb_var(b, b->ptr, to);
     IrbLoop i = irb_loop(b, irb_int(b, 0), count, irb_int(b, panel));
-    pack_across_rows(b, panel, irb_get(b, panel_to), from, irb_index(b, offset, b->i64, i.index), k_offset,
+    pack_across_rows(b, panel, real, irb_get(b, panel_to), from, irb_index(b, offset, b->i64, i.index), k_offset,
                      irb_sub(b, count, i.index), chunk.index, stop);
     irb_set(b, panel_to, irb_at(b, irb_get(b, panel_to), panel_bytes));
     irb_loop_end(b, &i);
@@ -221,7 +220,8 @@ static void pack_across(Irb *b, int panel, Val to, Val from, Val offset, Val k_o
 
 // k lies side by side: lanes x lanes blocks turned in registers; what is left of k goes one by one. Beyond the last
 // index a panel repeats it: those rows of the product are never stored.
-static void pack_along(Irb *b, int panel, Val to, Val from, Val offset, Val k_offset, Val count, Val k, Val any) {
+static void pack_along(Irb *b, int panel, IrbReal real, Val to, Val from, Val offset, Val k_offset, Val count, Val k,
+                       Val any) {
     int n = b->lanes, group = panel < n ? panel : n; // rows turned at once
     Val whole = irb_and(b, k, irb_int(b, -n)), last = irb_addi(b, count, -1);
     IrbLoop i = irb_loop(b, irb_int(b, 0), count, irb_int(b, panel));
@@ -236,7 +236,7 @@ static void pack_along(Irb *b, int panel, Val to, Val from, Val offset, Val k_of
     IrbLoop c = irb_loop(b, irb_int(b, 0), whole, irb_int(b, n));
     Val along = table_entry(b, k_offset, c.index);
     for (int r = 0; r < n; r++)
-        x[r] = r < group ? irb_load(b, b->vf, irb_at(b, place[r], along)) : LLVMGetPoison(b->vf);
+        x[r] = r < group ? irb_load_real(b, real, n, irb_at(b, place[r], along), NULL) : LLVMGetPoison(b->vf);
     tile_transpose(b, x);
     int lanes[64];
     for (int r = 0; r < group; r++) lanes[r] = r;
@@ -266,21 +266,21 @@ static void pack_each(Irb *b, int panel, Val to, Val from, Val offset, Val k_off
     irb_loop_end(b, &i);
 }
 
-Val tile_pack(Irb *b, TilePack kind, int panel) {
+Val tile_pack(Irb *b, TilePack kind, int panel, IrbReal real) {
     static const char *names[] = {"across", "along", "each"};
     char name[NAME];
-    snprintf(name, sizeof name, "tile.pack.%s.%d", names[kind], panel);
+    snprintf(name, sizeof name, "tile.pack.%s.%d.%d", names[kind], panel, real);
     Val found = irb_function_find(b, name);
     if (found) return found;
-    Val any = kind == TILE_PACK_ACROSS ? NULL : pack_any(b, panel);
+    Val any = kind == TILE_PACK_ACROSS ? NULL : pack_any(b, panel, real);
     Here here = here_save(b);
     assert(panel < b->lanes || panel % b->lanes == 0);
     Ty parameters[] = {b->ptr, b->ptr, b->ptr, b->ptr, b->i64, b->i64};
     Val function = irb_function_begin(b, name, 6, parameters, b->nothing);
     Val to = irb_param(b, 0), from = irb_param(b, 1), offset = irb_param(b, 2), k_offset = irb_param(b, 3);
     Val count = irb_param(b, 4), k = irb_param(b, 5);
-    if (kind == TILE_PACK_ACROSS) pack_across(b, panel, to, from, offset, k_offset, count, k);
-    if (kind == TILE_PACK_ALONG) pack_along(b, panel, to, from, offset, k_offset, count, k, any);
+    if (kind == TILE_PACK_ACROSS) pack_across(b, panel, real, to, from, offset, k_offset, count, k);
+    if (kind == TILE_PACK_ALONG) pack_along(b, panel, real, to, from, offset, k_offset, count, k, any);
     if (kind == TILE_PACK_ANY) pack_each(b, panel, to, from, offset, k_offset, count, k, any);
     irb_function_end(b, NULL);
     here_restore(b, here);

@@ -32,7 +32,8 @@ typedef enum TilePack {
 // void pack(to, from, offset, k_offset, count, k): `count` indices by k into panels of `panel` at `to`.
 // ACROSS: `from + offset[i] + k_offset[k]` holds `unit` side by side for every i divisible by unit, unit = lanes where
 // lanes divides panel, else panel; ALONG: lanes side by side for every k divisible by lanes.
-Val tile_pack(Irb *b, TilePack kind, int panel);
+// Elements at `from` are of type `real`; panels are f32.
+Val tile_pack(Irb *b, TilePack kind, int panel, IrbReal real);
 
 // void offsets(to, from, count, stride): to[i] = (from + i) * stride.
 Val tile_offsets(Irb *b);

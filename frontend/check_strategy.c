@@ -174,8 +174,6 @@ static void check_values(Reader *r, const Line *l) {
 static void read_line(Reader *r, const Line *l) {
     static const char *const heads[] = {"mesh", "split", "shard", "recompute", "precision", "memory", "microbatches"};
     static const char *const shards[] = {"optimizer", "gradients", "parameters", NULL};
-    static const char *const types[] = {"f32", "bf16", "f16", NULL};
-    static const char *const precisions[] = {"master", "reduce", NULL};
     static const char *const none[] = {NULL};
     const char *head = l->head.str;
     check_values(r, l);
@@ -189,9 +187,7 @@ static void read_line(Reader *r, const Line *l) {
         check_options(r, &l->options, none, head);
         read_shard(r, l);
     } else if (!strcmp(head, "precision")) {
-        expect_words(r, l, types, "element type");
-        check_options(r, &l->options, precisions, head);
-        later(r, l->head.loc, "'precision'");
+        check_precision(r->f, l, r->s);
     } else if (!strcmp(head, "recompute")) {
         strategy_recompute(r->f, r->s, l);
     } else if (!strcmp(head, "memory")) {

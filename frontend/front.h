@@ -37,6 +37,7 @@ void check_axes(Front *f);
 void check_recipe(Front *f);
 void check_no_decay(Front *f); // after building: names of parameters
 void check_strategies(Front *f);
+void check_precision(Front *f, const Line *l, Strategy *s); // a `precision` line
 // Lines `recompute` and `memory`, and what the two ask of each other.
 void strategy_recompute(Front *f, Strategy *s, const Line *l);
 void strategy_memory(Front *f, Strategy *s, const Line *l);

@@ -131,10 +131,24 @@ static void poison(Eval *e, const Node *n) {
         eval_poison_padding(e, n->results[i], 1e30 * (1 + n->op / 100.0));
 }
 
+// Values of 16-bit types hold what those can.
+static void round_results(Eval *e, const Node *n) {
+    for (int i = 0; i < n->nresults; i++) {
+        const Value *v = n->results[i];
+        if (!dtype_is_half(v->type.dtype)) continue;
+        int64_t count = eval_count(e, v);
+        for (int64_t r = 0; r < e->ranks; r++) {
+            double *at = eval_at(e, v, r);
+            for (int64_t k = 0; k < count; k++) at[k] = dtype_round(v->type.dtype, at[k]);
+        }
+    }
+}
+
 bool eval_block(Eval *e, const Block *b) {
     for (const Node *n = b->first; n; n = n->next) {
         if (!(e->perturb ? eval_perturbed(e, n, evaluators[n->op]) : evaluators[n->op](e, n))) return false;
         if (e->perturb) eval_perturb_results(e, n);
+        round_results(e, n);
         if (e->poison) poison(e, n);
         for (int i = 0; i < n->nresults; i++)
             if (!eval_agree(e, n, n->results[i])) return false;

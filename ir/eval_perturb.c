@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// eval_perturb: the interpreter as a machine with f32 would run it, one of many: how far results move then is how far
-// compiled code may be from the exact ones.
+// eval_perturb: the interpreter as a machine with f32 and 16-bit types would run it, one of many: how far results move
+// then is how far compiled code may be from the exact ones.
 #include "ir/eval_core.h"
 #include <math.h>
 
@@ -14,15 +14,21 @@ static double noise(uint64_t seed, double x) {
     return (double)((h ^ (h >> 31)) >> 11) * 0x1p-52 - 1;
 }
 
-static double near(uint64_t seed, double x) { return (double)(float)(x * (1 + 0x1p-23 * noise(seed, x))); }
+static bool is_held(DType t, double x) { return t == DT_F32 ? x == (double)(float)x : x == dtype_round(t, x); }
+
+static double near(uint64_t seed, DType t, double x) {
+    x *= 1 + 2 * dtype_roundoff(t) * noise(seed, x);
+    return t == DT_F32 ? (double)(float)x : dtype_round(t, x);
+}
 
 void eval_perturb_results(Eval *e, const Node *n) {
     for (int i = 0; i < n->nresults; i++) {
-        if (n->results[i]->type.dtype != DT_F32) continue;
+        DType t = n->results[i]->type.dtype;
+        if (t != DT_F32 && !dtype_is_half(t)) continue;
         for (int64_t r = 0, count = eval_count(e, n->results[i]); r < e->ranks; r++) {
             double *x = eval_at(e, n->results[i], r);
             for (int64_t j = 0; j < count; j++)
-                if (isfinite(x[j]) && x[j] != (double)(float)x[j]) x[j] = near(e->perturb, x[j]);
+                if (isfinite(x[j]) && !is_held(t, x[j])) x[j] = near(e->perturb, t, x[j]);
         }
     }
 }
@@ -46,14 +52,14 @@ bool eval_perturbed(Eval *e, const Node *n, bool (*evaluator)(Eval *e, const Nod
     for (int i = 0; i < n->nargs; i++) {
         const Value *v = n->args[i];
         was[i] = e->now->at[v->id];
-        if (v->type.dtype != DT_F32) continue;
+        if (v->type.dtype != DT_F32 && !dtype_is_half(v->type.dtype)) continue;
         int64_t count = eval_count(e, v);
         double **at = NEW_ARRAY(arena, double *, e->ranks);
         for (int64_t r = 0; r < e->ranks; r++) {
             at[r] = NEW_ARRAY(arena, double, count);
             for (int64_t j = 0; j < count; j++) {
                 double x = was[i][r][j];
-                at[r][j] = !isfinite(x) || x == rint(x) ? x : near(e->perturb + 1, x);
+                at[r][j] = !isfinite(x) || x == rint(x) ? x : near(e->perturb + 1, DT_F32, x);
             }
         }
         e->now->at[v->id] = at;

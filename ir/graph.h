@@ -101,6 +101,7 @@ struct Unit {
     Storage *storage;            // set by the memory pass
     struct Recompute *recompute; // passes/recompute.h; NULL: the strategy says it all
     bool probe;                  // train also outputs what its contractions made (pass probe)
+    bool perturb;                // train rounds to 16 bits at random, by the input "perturb" (pass perturb)
     bool keep_gradients;         // train also outputs "grad.NAME" of every parameter (tgf verify, tests)
 };
 

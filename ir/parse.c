@@ -243,6 +243,18 @@ static void pipe(Parser *s, Strategy *st) {
     newline(s);
 }
 
+static void precision(Parser *s, Strategy *st) {
+    if (!accept_word(s, "precision")) return;
+    st->has_precision = true;
+    st->compute = dtype(s);
+    if (!accept_word(s, "master")) fail(s, "expected 'master'");
+    st->master = dtype(s);
+    if (!accept_word(s, "reduce")) fail(s, "expected 'reduce'");
+    st->reduce = dtype(s);
+    st->precision_loc = location(s);
+    newline(s);
+}
+
 static void strategy(Parser *s) {
     Strategy *st = NEW(s->u->arena, Strategy);
     st->name = string(s);
@@ -277,6 +289,7 @@ static void strategy(Parser *s) {
     }
     recompute(s, st);
     pipe(s, st);
+    precision(s, st);
     s->u->strategy = st;
 }
 

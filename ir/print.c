@@ -257,6 +257,14 @@ static void print_pipe(const Strategy *s, FILE *out) {
     fputc('\n', out);
 }
 
+static void print_precision(const Strategy *s, FILE *out) {
+    if (!s->has_precision) return;
+    fprintf(out, "    precision %s master %s reduce %s", dtype_name(s->compute), dtype_name(s->master),
+            dtype_name(s->reduce));
+    print_loc(out, s->precision_loc);
+    fputc('\n', out);
+}
+
 void unit_print(const Unit *u, FILE *out) {
     fputs("unit ", out);
     print_string(out, u->name ? u->name : "");
@@ -295,6 +303,7 @@ void unit_print(const Unit *u, FILE *out) {
         }
         print_recompute(s, out);
         print_pipe(s, out);
+        print_precision(s, out);
     }
     if (u->recipe) print_recipe(u->recipe, out);
     for (int i = 0; i < u->funcs.n; i++) {

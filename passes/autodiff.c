@@ -13,6 +13,7 @@
 // A repeat's gradient is a repeat that runs the other way (gradients_repeat.c).
 #include "passes/autodiff.h"
 #include "passes/pass.h"
+#include "passes/precision.h"
 #include "passes/recompute.h"
 #include "passes/simplify.h"
 #include "ir/text.h"
@@ -143,7 +144,7 @@ bool pass_autodiff(Unit *u) {
         if (n->op != OP_param) continue;
         Value *g = a.cotangent[n->results[0]->id];
         b.loc = n->loc;
-        if (g) build_output(&b, g, str_internf(u->strs, "grad.%s", n->attr.s));
+        if (g) build_output(&b, precision_gradient(&b, g), str_internf(u->strs, "grad.%s", n->attr.s));
         else diag_warning(u->diag, n->loc, "parameter '%s' does not influence the loss", n->attr.s);
     }
     simplify_dead(f);

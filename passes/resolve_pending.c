@@ -6,6 +6,7 @@
 // A user accepts a pending operand when that costs nothing later: the reduction behind the user moves no more bytes
 // than the one in front of it. A tree of adds accepts anything: it adds its equally pending leaves first and reduces
 // their sum once.
+#include "passes/precision.h"
 #include "passes/resolve.h"
 
 MeshSet pending_of(const Pending *p, const Value *v) { return p->born[v->id] & p->keep[v->id]; }
@@ -225,7 +226,9 @@ static MeshSet accepted(const Pending *p, const Node *n, int arg) {
     case OP_concat: return others(p, n, arg);
     case OP_mul: return is_scale(p, x, n->args[1 - arg]) && !grows(p, x, y) ? p->everything : 0;
     case OP_div: return arg == 0 && is_scale(p, x, n->args[1]) ? p->everything : 0;
-    case OP_cast: return dtype_is_float(x->type.dtype) && dtype_is_float(y->type.dtype) ? p->everything : 0;
+    case OP_cast:
+        if (!dtype_is_float(x->type.dtype) || !dtype_is_float(y->type.dtype)) return 0;
+        return precision_passes_pending(p->f, n) ? p->everything : 0;
     case OP_mask: return n->attr.f == 0 ? p->everything : 0;
     case OP_expand: return grows(p, x, y) ? 0 : p->everything;
     case OP_place:

@@ -104,6 +104,7 @@ bool compile_load_to(const CompileRequest *r, FILE *messages, Compilation *c) {
 bool compile_passes(const CompileRequest *r, Compilation *c) {
     c->unit->keep_gradients |= r->keep_gradients;
     c->unit->probe |= r->probe;
+    c->unit->perturb |= r->perturb;
     PassOptions o = {.last = r->last,
                      .dump_before = r->dump_before,
                      .dump_after = r->dump_after,

@@ -13,7 +13,7 @@ typedef struct CompileRequest {
     const OptionList *defines; // "NAME=N", may be NULL
     const char *strategy;      // NULL: one rank
     const char *extra;         // declarations behind the file's own, or NULL
-    bool keep_gradients, probe;
+    bool keep_gradients, probe, perturb;
     const char *last;                     // last pass to run; NULL: all
     const char *dump_before, *dump_after; // passes around which the IR goes to `dump`
     FILE *dump;

@@ -2,6 +2,7 @@
 // Snapshots of what a step made, and how closely two must agree.
 #include "ir/op.h"
 #include "ir/random.h"
+#include "runtime/dtype.h"
 #include "tools/tgf_verify.h"
 #include <math.h>
 #include <stdlib.h>
@@ -36,11 +37,16 @@ static void draw_input(const PlanLeaf *l, uint64_t seed, int stream, int64_t n, 
     }
 }
 
+// Inputs that say how to compute, not what of.
+static bool is_setting(const char *name) {
+    return !strcmp(name, "step") || !strcmp(name, "seed") || !strcmp(name, "perturb");
+}
+
 Status snapshot_inputs(Program *p, uint64_t seed) {
     const Plan *plan = program_plan(p);
     for (int i = 0; i < plan->nleaves; i++) {
         const PlanLeaf *l = &plan->leaves[i];
-        if (l->kind != PLAN_INPUT || !strcmp(l->name, "step") || !strcmp(l->name, "seed")) continue;
+        if (l->kind != PLAN_INPUT || is_setting(l->name)) continue;
         if (l->dtype != PLAN_BOOL && l->dtype != PLAN_I32 && l->dtype != PLAN_F32)
             return status_make(STATUS_UNSUPPORTED, "input '%s' has an element type that verify does not draw", l->name);
         int64_t n = leaf_elements(l);
@@ -61,6 +67,8 @@ static Status widen(const PlanLeaf *l, const void *raw, int64_t n, double *at) {
         case PLAN_F64: at[i] = ((const double *)raw)[i]; break;
         case PLAN_I32: at[i] = ((const int32_t *)raw)[i]; break;
         case PLAN_BOOL: at[i] = ((const unsigned char *)raw)[i]; break;
+        case PLAN_BF16: at[i] = f32_from_bf16(((const uint16_t *)raw)[i]); break;
+        case PLAN_F16: at[i] = f32_from_f16(((const uint16_t *)raw)[i]); break;
         default:
             return status_make(STATUS_UNSUPPORTED, "'%s' has an element type that verify does not compare", l->name);
         }
@@ -86,7 +94,8 @@ static Status take_leaf(Program *p, int leaf, Snapshot *out, Status *replicas) {
         return s;
     }
     Named *named = &out->at[out->n++];
-    *named = (Named){strdup(l->name), at, n, l->kind == PLAN_OUTPUT ? NAMED_OUTPUT : NAMED_UPDATED};
+    *named = (Named){
+        .name = strdup(l->name), .at = at, .count = n, .kind = l->kind == PLAN_OUTPUT ? NAMED_OUTPUT : NAMED_UPDATED};
     if (l->kind == PLAN_OUTPUT && !strncmp(l->name, "grad.", 5)) named->kind = NAMED_GRADIENT;
     if (l->kind == PLAN_OUTPUT && !strcmp(l->name, "lr")) out->rate = at[0];
     return status_ok();
@@ -122,7 +131,7 @@ void snapshot_free(Snapshot *s) {
     memset(s, 0, sizeof *s);
 }
 
-static const Named *find(const Snapshot *s, const char *name) {
+const Named *snapshot_find(const Snapshot *s, const char *name) {
     for (int i = 0; i < s->n; i++)
         if (!strcmp(s->at[i].name, name)) return &s->at[i];
     return NULL;
@@ -148,14 +157,14 @@ static double kind_rms(const Snapshot *s, const char *name, size_t prefix) {
     return count > 0 ? sqrt(squares / count) : 0;
 }
 
-// How bad a difference is; one that is not a number is as bad as can be.
-static double ratio_of(double error, double allowed) {
-    if (error == 0) return 0;
-    return error > 0 && allowed > 0 ? error / allowed : INFINITY;
+double difference_ratio(const Difference *d) {
+    if (d->error == 0) return 0;
+    return d->error > 0 && d->allowed > 0 ? d->error / d->allowed : INFINITY;
 }
 
 bool snapshot_differs(const Snapshot *a, int i, const Snapshot *b, double tolerance, Difference *out) {
-    const Named *x = &a->at[i], *y = find(b, x->name);
+    if (a->spreads) return spread_differs(a, i, b, tolerance, out);
+    const Named *x = &a->at[i], *y = snapshot_find(b, x->name);
     *out = (Difference){x->name, INFINITY, 0};
     if (!y || y->count != x->count) return true;
     double scale = largest(x);
@@ -168,7 +177,7 @@ bool snapshot_differs(const Snapshot *a, int i, const Snapshot *b, double tolera
     } else if (x->kind == NAMED_UPDATED) {
         char name[512];
         snprintf(name, sizeof name, "grad.%s", x->name);
-        gradient = find(a, name);
+        gradient = snapshot_find(a, name);
         gradient_scale = gradient ? fmax(largest(gradient), a->gradient_rms) : 0;
     }
     bool differs = false;
@@ -180,7 +189,7 @@ bool snapshot_differs(const Snapshot *a, int i, const Snapshot *b, double tolera
             allowed = 0x1p-22 * fabs(x->at[k]) + a->rate * (step < 2 ? step : 2);
         }
         if (!(error <= allowed)) differs = true;
-        double ratio = ratio_of(error, allowed);
+        double ratio = difference_ratio(&(Difference){x->name, error, allowed});
         if (!(ratio <= worst)) {
             worst = ratio;
             out->error = error;
@@ -197,7 +206,7 @@ int snapshot_compare(const Snapshot *a, const Snapshot *b, double tolerance, Dif
     for (int i = 0; i < a->n; i++) {
         Difference d;
         wrong += snapshot_differs(a, i, b, tolerance, &d);
-        double ratio = ratio_of(d.error, d.allowed);
+        double ratio = difference_ratio(&d);
         if (!(ratio <= worst)) {
             worst = ratio;
             *out_worst = d;
@@ -358,6 +367,11 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
         if (which < sizeof again / sizeof *again) {
             text = arena_printf(r->arena, "%s\n    recompute %s", text, again[which]);
             label = arena_printf(r->arena, "%s recompute %s", label, again[which]);
+        }
+        int precision = (int)draw(r, 6); // of six strategies one in bf16, one that also reduces gradients in it
+        if (precision < 2) {
+            text = arena_printf(r->arena, "%s\n    precision bf16  reduce = %s", text, precision ? "bf16" : "f32");
+            label = arena_printf(r->arena, "%s bf16%s", label, precision ? "/bf16" : "");
         }
         text = arena_printf(r->arena, "%s\n}\n", text);
         // Legal: the passes accept it. A refusal is the user's kind of error; anything else would show as internal and

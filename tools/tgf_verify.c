@@ -6,10 +6,20 @@
 #include "tools/tgf.h"
 #include "base/vec.h"
 #include "tools/tgf_verify.h"
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+// One rank in one precision. Snapshots of steps in 16 bits hold their spreads.
+typedef struct Truth {
+    DType compute, reduce;
+    Built one;
+    Snapshot made, probed; // probed: with probes
+    double tolerance;
+} Truth;
+enum { TRUTHS = 8 };
 
 typedef struct Verify {
     CompileRequest request;
@@ -17,11 +27,8 @@ typedef struct Verify {
     ProgramOptions program;
     int64_t seed;
     bool quiet;
-    Built one; // the truth
-    Snapshot truth;
-    Built probe_one; // the truth with probes
-    Snapshot probed;
-    double tolerance;
+    Truth truths[TRUTHS];
+    int ntruths;
 } Verify;
 
 // Runs init and one training step with inputs drawn from the seed, and takes everything it made.
@@ -53,35 +60,94 @@ static Status run_faulty(const Verify *v, const Built *b, const Fault *fault, Sn
     return s;
 }
 
-static int build_layout(const Verify *v, const char *strategy, const char *extra, bool probe, Built *b) {
-    CompileRequest r = v->request;
-    r.strategy = strategy;
-    r.extra = extra;
+// `request` adds to the file's: strategy, text behind the file, what is to be seen.
+static int build_layout(const Verify *v, const CompileRequest *request, Built *b) {
+    CompileRequest r = *request;
+    r.path = v->request.path;
+    r.defines = v->request.defines;
     r.keep_gradients = true;
-    r.probe = probe;
     return built_make(&r, v->mcpu, &v->program, b);
 }
 
-static int run_layout(const Verify *v, const char *strategy, const char *extra, bool probe, Built *b, Snapshot *out) {
-    int rc = build_layout(v, strategy, extra, probe, b);
+static int run_layout(const Verify *v, const CompileRequest *request, Built *b, Snapshot *out) {
+    int rc = build_layout(v, request, b);
     if (rc) return rc;
     Status s = run_step(v, b->program, out);
     return status_failed(&s) ? status_report(&s, "verify") : 0;
 }
 
+// The spreads of a step on one rank that rounds to 16 bits.
+static int run_moved(const Verify *v, const CompileRequest *request, Snapshot *made) {
+    CompileRequest r = *request;
+    r.perturb = true;
+    Built b = {0};
+    int rc = build_layout(v, &r, &b);
+    for (int i = 0; i < SPREAD_RUNS && !rc; i++) {
+        Snapshot moved = {0};
+        Status s = program_set_optional(b.program, "perturb", i + 1);
+        if (!status_failed(&s)) s = run_step(v, b.program, &moved);
+        if (!status_failed(&s) && !spread_add(made, &moved))
+            s = status_make(STATUS_INTERNAL, "a perturbed step has other outputs");
+        if (status_failed(&s)) rc = status_report(&s, "verify");
+        snapshot_free(&moved);
+    }
+    built_end(&b);
+    return rc;
+}
+
+static int run_truth(const Verify *v, const Truth *t, bool probe, Built *b, Snapshot *out) {
+    char extra[128];
+    snprintf(extra, sizeof extra, "strategy one_rank_ {\n    precision %s  reduce = %s\n}\n", dtype_name(t->compute),
+             dtype_name(t->reduce));
+    CompileRequest r = {.probe = probe};
+    if (t->compute == DT_F32) return run_layout(v, &r, b, out);
+    r.strategy = "one_rank_";
+    r.extra = extra;
+    int rc = run_layout(v, &r, b, out);
+    return rc ? rc : run_moved(v, &r, out);
+}
+
+// What a layout's step is compared with: one rank's in the same precision. 0, or a status after reporting.
+static int truth_of(Verify *v, const Strategy *s, Truth **out) {
+    Truth want = {.compute = DT_F32, .reduce = DT_F32};
+    if (s && s->has_precision && s->compute != DT_F32) want.compute = s->compute, want.reduce = s->reduce;
+    for (int i = 0; i < v->ntruths; i++)
+        if (v->truths[i].compute == want.compute && v->truths[i].reduce == want.reduce) {
+            *out = &v->truths[i];
+            return 0;
+        }
+    assert(v->ntruths < TRUTHS);
+    Truth *t = &v->truths[v->ntruths++];
+    *t = want;
+    *out = t;
+    int rc = run_truth(v, t, false, &t->one, &t->made);
+    if (rc) return rc;
+    t->tolerance = verify_tolerance(t->one.c.unit, "train");
+    if (want.compute == DT_F32)
+        printf("tolerance %.3g: 2^-24 times the square roots of the lengths of all reductions of the step "
+               "(docs/promises.md)\n",
+               t->tolerance);
+    else
+        printf("tolerance in %s: %d times the spread of %d steps that round at random (docs/promises.md)\n",
+               dtype_name(want.compute), SPREADS, SPREAD_RUNS);
+    return 0;
+}
+
 // The truth with every contraction's result as an output; made once, when something differs.
-static bool probe_truth(Verify *v) {
-    if (!v->probed.n && run_layout(v, NULL, NULL, true, &v->probe_one, &v->probed)) return false;
-    return true;
+static bool probe_truth(const Verify *v, Truth *t) {
+    Built b = {0};
+    bool ok = t->probed.n || !run_truth(v, t, true, &b, &t->probed);
+    built_end(&b);
+    return ok;
 }
 
 // The first probe, in program order, at which a step parts from one rank.
-static void name_first(Verify *v, const Snapshot *s, char *name, size_t size) {
+static void name_first(const Truth *t, const Snapshot *s, char *name, size_t size) {
     Difference d;
     snprintf(name, size, "behind the last contraction");
-    for (int i = 0; i < v->probed.n; i++)
-        if (!strncmp(v->probed.at[i].name, "probe.", 6) && snapshot_differs(&v->probed, i, s, v->tolerance, &d)) {
-            snprintf(name, size, "%s", v->probed.at[i].name + strlen("probe.0000 "));
+    for (int i = 0; i < t->probed.n; i++)
+        if (!strncmp(t->probed.at[i].name, "probe.", 6) && snapshot_differs(&t->probed, i, s, t->tolerance, &d)) {
+            snprintf(name, size, "%s", t->probed.at[i].name + strlen("probe.0000 "));
             return;
         }
 }
@@ -103,23 +169,26 @@ static int same_step(const Built *b, const PlanInstr *at) {
 static int check_layout(Verify *v, const char *strategy, const char *extra, const char *label) {
     Built b = {0};
     Snapshot s = {0};
-    int rc = run_layout(v, strategy, extra, false, &b, &s);
+    CompileRequest request = {.strategy = strategy, .extra = extra}, probing = request;
+    probing.probe = true;
+    Truth *t = NULL;
+    int rc = run_layout(v, &request, &b, &s);
+    if (!rc) rc = truth_of(v, b.c.unit->strategy, &t);
     if (!rc) {
         Difference worst = {0};
-        int wrong = snapshot_compare(&v->truth, &s, v->tolerance, &worst);
+        int wrong = snapshot_compare(&t->made, &s, t->tolerance, &worst);
         if (wrong) {
             char first[300] = "?";
             Built probe = {0};
             Snapshot many = {0};
-            if (probe_truth(v) && !run_layout(v, strategy, extra, true, &probe, &many))
-                name_first(v, &many, first, sizeof first);
+            if (probe_truth(v, t) && !run_layout(v, &probing, &probe, &many)) name_first(t, &many, first, sizeof first);
             snapshot_free(&many);
             built_end(&probe);
             printf("%-36s DIFFERS: %s by %.3g (allowed %.3g), %d of %d tensors; first op that differs: %s\n", label,
-                   worst.name, worst.error, worst.allowed, wrong, v->truth.n, first);
+                   worst.name, worst.error, worst.allowed, wrong, t->made.n, first);
             rc = 1;
         } else if (!v->quiet) {
-            printf("%-36s equal: %d tensors, worst %s at %.2g of what is allowed\n", label, v->truth.n,
+            printf("%-36s equal: %d tensors, worst %s at %.2g of what is allowed\n", label, t->made.n,
                    worst.name ? worst.name : "-", worst.allowed > 0 ? worst.error / worst.allowed : 0);
         }
     }
@@ -168,20 +237,20 @@ static FaultList faults_of(Arena *a, const Plan *p, FaultKind kind) {
 }
 
 // Seeds a fault and says whether it was noticed.
-static bool is_caught(Verify *v, const Built *plain, const Built *probe, const Fault *fault) {
+static bool is_caught(const Verify *v, const Truth *t, const Built *plain, const Built *probe, const Fault *fault) {
     const Plan *p = program_plan(plain->program);
     char where[300], first[300] = "a step that probes hide";
     describe(p, fault, where, sizeof where);
     Snapshot snap = {0}, many = {0};
     Difference worst = {0};
     Status s = run_faulty(v, plain, fault, &snap);
-    bool wrong = status_failed(&s) || snapshot_compare(&v->truth, &snap, v->tolerance, &worst);
+    bool wrong = status_failed(&s) || snapshot_compare(&t->made, &snap, t->tolerance, &worst);
     if (wrong && !fault_is_step(fault->kind)) {
         Fault same = {.kind = fault->kind, .instr = same_step(probe, &p->instrs[fault->instr]), .rank = -1};
         Status r =
             same.instr < 0 ? status_make(STATUS_INVALID, "none") : fault_resolve(program_plan(probe->program), &same);
         if (!status_failed(&r)) r = run_faulty(v, probe, &same, &many);
-        if (many.n) name_first(v, &many, first, sizeof first);
+        if (many.n) name_first(t, &many, first, sizeof first);
     } else if (wrong) {
         snprintf(first, sizeof first, "a whole task");
     }
@@ -202,8 +271,11 @@ static bool is_caught(Verify *v, const Built *plain, const Built *probe, const F
 // or -1.
 static int check_faults(Verify *v, const char *strategy, const char *extra, int each) {
     Built plain = {0}, probe = {0};
-    if (build_layout(v, strategy, extra, false, &plain) || build_layout(v, strategy, extra, true, &probe) ||
-        !probe_truth(v)) {
+    CompileRequest request = {.strategy = strategy, .extra = extra}, probing = request;
+    probing.probe = true;
+    Truth *t = NULL;
+    if (build_layout(v, &request, &plain) || build_layout(v, &probing, &probe) ||
+        truth_of(v, plain.c.unit->strategy, &t) || !probe_truth(v, t)) {
         built_end(&plain);
         built_end(&probe);
         return -1;
@@ -215,7 +287,7 @@ static int check_faults(Verify *v, const char *strategy, const char *extra, int 
         int want = list.n < each ? list.n : each;
         for (int taken = 0; taken < want; taken++) { // spread over the program
             const Fault *f = &list.at[((int64_t)taken * list.n + want - 1) / want];
-            missed += !is_caught(v, &plain, &probe, f);
+            missed += !is_caught(v, t, &plain, &probe, f);
             seeded++;
         }
     }
@@ -247,6 +319,9 @@ static char *strategy_text(Arena *a, const Strategy *s, const char *name, const 
     if (s->recompute == RECOMPUTE_BLOCK) text = arena_printf(a, "%s\n    recompute block", text);
     for (int i = 0; i < s->nrecompute; i++)
         text = arena_printf(a, "%s%s %s", text, i ? "," : "\n    recompute", s->recompute_names[i]);
+    if (s->has_precision)
+        text =
+            arena_printf(a, "%s\n    precision %s  reduce = %s", text, dtype_name(s->compute), dtype_name(s->reduce));
     return arena_printf(a, "%s\n}\n", text);
 }
 
@@ -323,13 +398,10 @@ int tool_verify(int argc, char **argv) {
     double began = now_seconds();
     Arena *a = arena_new();
     int wrong = 0;
-    rc = run_layout(&v, NULL, NULL, false, &v.one, &v.truth);
+    Truth *plain;
+    rc = truth_of(&v, NULL, &plain);
     if (!rc) {
-        v.tolerance = verify_tolerance(v.one.c.unit, "train");
-        printf("tolerance %.3g: 2^-24 times the square roots of the lengths of all reductions of the step "
-               "(docs/promises.md)\n",
-               v.tolerance);
-        const FrontendResult *front = &v.one.c.front;
+        const FrontendResult *front = &plain->one.c.front;
         int matched = 0;
         for (int i = 0; i < front->nstrategies && rc <= 1 && !random; i++) {
             const Strategy *s = front->strategies[i];
@@ -347,7 +419,7 @@ int tool_verify(int argc, char **argv) {
             else wrong += r;
         }
         if (random) {
-            RandomStrategies draw = {.unit = v.one.c.unit, .arena = a, .seed = (uint64_t)seed, .ranks = 8};
+            RandomStrategies draw = {.unit = plain->one.c.unit, .arena = a, .seed = (uint64_t)seed, .ranks = 8};
             int illegal = 0;
             for (int64_t i = 0; i < random && rc <= 1; i++) {
                 const char *label, *extra = random_strategy(&draw, &v.request, "random_", &label, &illegal);
@@ -364,10 +436,11 @@ int tool_verify(int argc, char **argv) {
         }
     }
     if (!rc) printf("%s, in %.1f s\n", wrong ? "NOT verified" : "verified", now_seconds() - began);
-    snapshot_free(&v.truth);
-    snapshot_free(&v.probed);
-    built_end(&v.one);
-    built_end(&v.probe_one);
+    for (int i = 0; i < v.ntruths; i++) {
+        snapshot_free(&v.truths[i].made);
+        snapshot_free(&v.truths[i].probed);
+        built_end(&v.truths[i].one);
+    }
     arena_free(a);
     return rc ? rc : wrong ? 1 : 0;
 }

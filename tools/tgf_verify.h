@@ -8,6 +8,7 @@ typedef struct Named {
     double *at; // any element type, widened
     int64_t count;
     enum { NAMED_OUTPUT, NAMED_GRADIENT, NAMED_UPDATED } kind;
+    double spread_squares, spread_most; // of the runs added by spread_add
 } Named;
 
 // Everything a step made: outputs, then parameters and states, in the plan's order.
@@ -16,20 +17,25 @@ typedef struct Snapshot {
     Named *at;
     double gradient_rms; // over all gradients: the scale of what is small beside its neighbours
     double rate;         // output `lr`, or 0
+    int spreads;         // runs added by spread_add; 0: the step is in f32
 } Snapshot;
 
 typedef struct Difference {
     const char *name;
     double error, allowed; // at the element that is worst relative to what is allowed
 } Difference;
+// How bad a difference is: 1 is just allowed; one that is not a number is as bad as can be.
+double difference_ratio(const Difference *d);
 
 // Draws every input of the program: ids within their range (some labels ignored), normal numbers, mostly-true masks.
 Status snapshot_inputs(Program *p, uint64_t seed);
 Status snapshot_take(Program *p, const char *func, Snapshot *out); // also checks that replicas agree bit for bit
 void snapshot_free(Snapshot *s);
+const Named *snapshot_find(const Snapshot *s, const char *name); // NULL: none
 // Is tensor i of `a` another in `b`? Gradients and outputs: |difference| <= tolerance * scale, the scale being the
 // tensor's largest magnitude or the gradients' root mean square, whichever is larger. Updated parameters may differ by
-// what that change of the gradient does to an AdamW step: rate * min(2, tolerance * scale / |g|).
+// what that change of the gradient does to an AdamW step: rate * min(2, tolerance * scale / |g|). With spreads, see
+// spread_differs.
 bool snapshot_differs(const Snapshot *a, int i, const Snapshot *b, double tolerance, Difference *out);
 int snapshot_compare(const Snapshot *a, const Snapshot *b, double tolerance,
                      Difference *out_worst); // tensors that differ
@@ -37,6 +43,14 @@ int snapshot_compare(const Snapshot *a, const Snapshot *b, double tolerance,
 // 2 * 4 * 2^-24 * sum over the reductions of `func` (times their repeats) of sqrt(length): Higham and Mary, "A new
 // approach to probabilistic rounding error analysis", SISC 2019, with lambda = 4, for two runs.
 double verify_tolerance(const Unit *u, const char *func);
+
+// Steps in 16 bits. `moved` is the step of `a` once more, rounded at random; false when it has other tensors.
+bool spread_add(Snapshot *a, const Snapshot *moved);
+// Is the layout farther from `a` than its spreads say? Both |a - b| in the Euclidean norm and the largest element of it
+// may be SPREADS times the root mean square, or the largest, of the same of the moved runs, and what f32's tolerance
+// allows. An updated parameter may besides differ as a change of its gradient that is allowed changes an AdamW step.
+bool spread_differs(const Snapshot *a, int i, const Snapshot *b, double tolerance, Difference *out);
+enum { SPREADS = 4, SPREAD_RUNS = 8 };
 
 typedef struct RandomStrategies {
     const Unit *unit;

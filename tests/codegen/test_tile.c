@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // test_tile: matrix products made by codegen/tile_matmul against plain loops in double precision, on every
 // vector level this processor runs; any split of the tasks gives the same bits; the polynomial functions against libm.
+#include "runtime/dtype.h"
 #include "tests/codegen/tile_cases.h"
 #include <math.h>
 #include <stdio.h>
@@ -179,6 +180,10 @@ static void product_random(Product *p, int i, uint32_t *seed) {
     if (i == 13) p->d.m = (TileGroup){1, {{.extent = 0}}};
     for (int side = 0; side < 3; side++) p->size[side] = lay_operand(&p->d, side, random_int(seed, 0, 2), seed);
     p->d.accumulate = random_int(seed, 0, 2) == 0;
+    if (i % 4 == 0) { // 16 bits
+        p->d.type = i % 8 ? IRB_BF16 : IRB_F16;
+        p->d.accumulate = false;
+    }
     if (i % 3 == 0) p->blocking = (TileBlocking){0, 0, 24, 96, 48}; // many blocks
     if (i % 2) {
         p->tail = (Tail){.m = group_count(&p->d.m), .n = group_count(&p->d.n)};
@@ -188,12 +193,26 @@ static void product_random(Product *p, int i, uint32_t *seed) {
     snprintf(p->name, sizeof p->name, "product_%d", i);
 }
 
+static void from_halves(float *x, const uint16_t *h, int64_t n, IrbReal type) {
+    for (int64_t i = 0; i < n; i++) x[i] = type == IRB_BF16 ? f32_from_bf16(h[i]) : f32_from_f16(h[i]);
+}
+// x as 16 bits hold it, in both forms.
+static uint16_t *to_halves(float *x, int64_t n, IrbReal type) {
+    uint16_t *h = malloc((size_t)n * 2);
+    for (int64_t i = 0; i < n; i++) h[i] = type == IRB_BF16 ? bf16_from_f32(x[i]) : f16_from_f32(x[i]);
+    from_halves(x, h, n, type);
+    return h;
+}
+
 static void product_check(TestModule *t, const Product *p, uint32_t *seed) {
     const TileMatmul *d = &p->d;
     int64_t batches = group_count(&d->batch), M = group_count(&d->m), N = group_count(&d->n), K = group_count(&d->k);
     float *x[5], *twin;
     int64_t size[5] = {p->size[0], p->size[1], p->size[2], N + 1, batches * M * N + 1};
+    bool half = d->type != IRB_F32;
+    uint16_t *halves[3] = {0};
     for (int i = 0; i < 5; i++) x[i] = random_floats(size[i], seed);
+    for (int i = 0; i < 3 && half; i++) halves[i] = to_halves(x[i], size[i], d->type);
     twin = malloc((size_t)size[2] * 4);
     float *before = malloc((size_t)size[2] * 4), *want = malloc((size_t)size[2] * 4);
     memcpy(twin, x[2], (size_t)size[2] * 4);
@@ -202,9 +221,16 @@ static void product_check(TestModule *t, const Product *p, uint32_t *seed) {
     char *buf[5];
     for (int i = 0; i < 5; i++) buf[i] = (char *)x[i];
     KernelFn f = (KernelFn)module_address(t, p->name);
+    for (int i = 0; i < 3 && half; i++) buf[i] = (char *)halves[i];
+    memcpy(before, x[2], (size_t)size[2] * 4); // as 16 bits hold it
+    memcpy(want, x[2], (size_t)size[2] * 4);
     run_split(f, buf, NULL, p->plan, 1, seed);
-    buf[2] = (char *)twin;
+    if (half) from_halves(x[2], halves[2], size[2], d->type);
+    uint16_t *again = half ? to_halves(twin, size[2], d->type) : NULL;
+    buf[2] = half ? (char *)again : (char *)twin;
     run_split(f, buf, NULL, p->plan, 3, seed);
+    if (half) from_halves(twin, again, size[2], d->type);
+    double unit = d->type == IRB_BF16 ? 0x1p-8 : d->type == IRB_F16 ? 0x1p-11 : 0;
     check(!memcmp(twin, x[2], (size_t)size[2] * 4), "%s: another split of the tasks gives other bits", p->name);
     double worst = 0;
     for (int64_t b = 0; b < batches; b++)
@@ -219,13 +245,15 @@ static void product_check(TestModule *t, const Product *p, uint32_t *seed) {
                     size_of += fabs(u * v);
                 }
                 if (d->epilogue) sum = sum * 0.5 + x[3][n] + x[4][(b * M + m) * N + n];
-                double e = fabs(x[2][at] - sum) / (size_of + 1);
+                double e = fmax(0, fabs(x[2][at] - sum) - 1.001 * unit * fabs(sum)) / (size_of + 1);
                 if (!(e <= worst)) worst = e;
                 want[at] = x[2][at];
             }
     check(worst < 2e-6, "%s (m %ld n %ld k %ld): off by %g", p->name, (long)M, (long)N, (long)K, worst);
     check(!memcmp(want, x[2], (size_t)size[2] * 4), "%s: wrote outside C", p->name);
     for (int i = 0; i < 5; i++) free(x[i]);
+    for (int i = 0; i < 3; i++) free(halves[i]);
+    free(again);
     free(twin);
     free(before);
     free(want);

@@ -113,8 +113,13 @@ static void check_optimizer(Case *c, Unit *u) {
 static const struct {
     const char *pass;
     void (*check)(Case *c, Unit *u);
-} checks[] = {{"simplify", check_simplify}, {"autodiff", check_autodiff}, {"optimizer", check_optimizer},
-              {"shard", NULL},              {"resolve", NULL},              {"fuse", check_fuse},
+} checks[] = {{"simplify", check_simplify},
+              {"autodiff", check_autodiff},
+              {"optimizer", check_optimizer},
+              {"precision", NULL},
+              {"shard", NULL},
+              {"resolve", NULL},
+              {"fuse", check_fuse},
               {"order", NULL}};
 
 static int run_case(const char *path, size_t which) {
