@@ -263,6 +263,23 @@ static void plan_repeat(Planner *p, const Node *n) {
     move_all(p, n, moves, count);
 }
 
+// A counted all_to_all: the counts' dimensions come first, in their order, then the rows.
+static void comm_rows(Planner *p, const Node *n, PlanInstr *in) {
+    const Type *x = &n->args[0]->type, *counts = &n->args[1]->type;
+    int rows = type_find(x, n->attr.axes.at[2]);
+    bool fits = rows == counts->rank && is_dense(p, n->args[1]) && is_dense(p, n->args[2]) &&
+                type_same_dims(counts, &n->args[2]->type);
+    for (int d = 0; d < counts->rank; d++) fits &= counts->dim[d].axis == x->dim[d].axis;
+    if (!fits) {
+        fail(p, n, "the counts' dimensions are not the first ones, in this order");
+        return;
+    }
+    in->rows = dim_local(&x->dim[rows], &p->unit->mesh);
+    in->row = 1;
+    for (int d = rows + 1; d < x->rank; d++) in->row *= dim_local(&x->dim[d], &p->unit->mesh);
+    for (int i = 0; i < 2; i++) in->args[2 + i] = arg_of(place_of(p, n->args[1 + i]));
+}
+
 static void plan_comm(Planner *p, const Node *n) {
     const Value *x = n->args[0], *y = n->results[0];
     const Mesh *mesh = &p->unit->mesh;
@@ -285,7 +302,7 @@ static void plan_comm(Planner *p, const Node *n) {
         return;
     }
     PlanInstr *in = instr_add(p, INSTR_COMM, n, y);
-    in->args = NEW_ARRAY(p->arena, PlanArg, 2);
+    in->args = NEW_ARRAY(p->arena, PlanArg, 4);
     in->args[0] = arg_of(place_of(p, x));
     in->args[1] = arg_of(place_of(p, y));
     in->dtype = (PlanDType)x->type.dtype;
@@ -309,6 +326,7 @@ static void plan_comm(Planner *p, const Node *n) {
         for (int d = 0; d < at; d++)
             if (dim_local(&x->type.dim[d], mesh) > 1) fail(p, n, "the joined axis is not the first");
         at = type_find(&x->type, n->attr.axes.at[1]);
+        if (n->nargs == 3) comm_rows(p, n, in);
     }
     for (int d = 0; d < x->type.rank; d++) {
         int64_t extent = dim_local(&x->type.dim[d], mesh);

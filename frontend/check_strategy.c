@@ -90,9 +90,10 @@ static void check_options(Reader *r, const Options *options, const char *const *
 }
 
 static void read_split(Reader *r, const Line *l) {
-    static const char *const known[] = {"schedule", "microbatches", "stages", "chunks", "between", "attention", NULL};
+    static const char *const known[] = {"schedule", "microbatches", "stages",   "chunks",
+                                        "between",  "attention",    "exchange", NULL};
     MeshSet over = read_over(r, l);
-    bool between = false;
+    bool between = false, counted = false;
     AttentionKind attention = strategy_attention(r->f, l);
     check_options(r, &l->options, known, "split");
     for (int i = 0; i < l->options.n; i++) {
@@ -101,6 +102,9 @@ static void read_split(Reader *r, const Line *l) {
         if (!strcmp(o->key.str, "between") && strcmp(o->value.str, "blocks"))
             diag_error(r->f->diag, o->value.loc, "write: between blocks");
         else if (!strcmp(o->key.str, "between")) between = true;
+        else if (!strcmp(o->key.str, "exchange") && strcmp(o->value.str, "counted"))
+            diag_error(r->f->diag, o->value.loc, "write: exchange = counted");
+        else if (!strcmp(o->key.str, "exchange")) counted = true;
     }
     for (int i = 0; i < l->names.n; i++) {
         const Name name = l->names.at[i];
@@ -122,7 +126,8 @@ static void read_split(Reader *r, const Line *l) {
                               .loc = name.loc,
                               .over_loc = l->over.at[0].loc,
                               .between = between,
-                              .attention = attention}));
+                              .attention = attention,
+                              .counted = counted}));
         }
     }
 }
@@ -216,6 +221,19 @@ static void check_between(Reader *r) {
         }
 }
 
+// Counted is what travels between two axes that are split over the same mesh axis.
+static void check_counted(Reader *r) {
+    for (int i = 0; i < r->splits.n; i++) {
+        const Split *a = &r->splits.at[i];
+        bool any = false;
+        for (int j = 0; j < r->splits.n && !a->between; j++)
+            any |= j != i && !r->splits.at[j].between && r->splits.at[j].over & a->over;
+        if (a->counted && !any)
+            diag_error(r->f->diag, a->loc, "nothing is exchanged: no other axis is split over the mesh axes of '%s'",
+                       a->axis->name);
+    }
+}
+
 void check_strategies(Front *f) {
     for (int i = 0; i < f->strategy_decls.n; i++) {
         const StrategyDecl *d = f->strategy_decls.at[i];
@@ -227,6 +245,7 @@ void check_strategies(Front *f) {
         for (int j = 0; j < d->lines.n; j++)
             if (strcmp(d->lines.at[j].head.str, "mesh")) read_line(&r, &d->lines.at[j]);
         check_between(&r);
+        check_counted(&r);
         strategy_check_recompute(f, s);
         s->nsplits = r.splits.n;
         s->splits = r.splits.at;

@@ -272,6 +272,7 @@ static void strategy(Parser *s) {
         split.between = accept_word(s, "between");
         if (accept_word(s, "attention")) split.attention = accept_word(s, "zigzag") ? ATTENTION_ZIGZAG : ATTENTION_RING;
         if (split.attention == ATTENTION_RING && !accept_word(s, "ring")) fail(s, "expected ring or zigzag");
+        split.counted = accept_word(s, "counted");
         split.loc = split.over_loc = location(s);
         vec_push(s->u->arena, &splits, split);
         newline(s);

@@ -292,6 +292,7 @@ void unit_print(const Unit *u, FILE *out) {
             print_mesh_set(out, &s->mesh, s->splits[i].over, ", ");
             if (s->splits[i].between) fputs(" between", out);
             if (s->splits[i].attention) fprintf(out, " attention %s", attention_name(s->splits[i].attention));
+            if (s->splits[i].counted) fputs(" counted", out);
             print_loc(out, s->splits[i].loc);
             fputc('\n', out);
         }

@@ -24,6 +24,7 @@ typedef struct Split {
     bool between;            // `between blocks`: only in values that nothing else splits over these mesh axes (sequence
                              // parallelism)
     AttentionKind attention; // the keys' axis, split like the queries', has the same
+    bool counted;            // `exchange = counted`: of slots that travel between ranks, only those in use
 } Split;
 
 // `shard optimizer | gradients | parameters over data`: ZeRO stages 1, 2, 3 (Rajbhandari et al., SC 2020). Each holds

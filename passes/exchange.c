@@ -106,6 +106,9 @@ static int used_by(const Exchange *x, const Node *n, int arg) {
 
 // ---- what it costs ----
 
+// What the author knows to be small costs as little as that: counted rows are not known here.
+enum { COUNTED_SHARE = 1024 };
+
 static double bytes_of(const Survey *s, const Value *v) {
     double bytes = s->times[v->id] * dtype_bytes(v->type.dtype);
     for (int i = 0; i < v->type.rank; i++) bytes *= (double)v->type.dim[i].axis->extent;
@@ -116,6 +119,7 @@ static double bytes_of(const Survey *s, const Value *v) {
 static void use_both(Survey *s, const Value *v, int choice) {
     int own = s->at[s->x->value[v->id]], user = s->at[choice];
     double cost = bytes_of(s, v) / (double)mesh_extent(&s->x->u->mesh, s->x->both);
+    if (s->x->counted) cost /= COUNTED_SHARE;
     for (int way = 0; way < 2; way++) {
         int *away = &s->away[way][v->id];
         if (*away < 0) {
@@ -149,6 +153,42 @@ static void cost_block(Survey *s, const Block *b) {
     }
 }
 
+// ---- counted rows ----
+
+// A scatter leaves zeros in places that no id names; a take looks at no others. Ids are places in the order they are
+// given, so that what they name are the first ones, up to the largest.
+static void rows_block(Exchange *x, const Block *b, unsigned char *other) {
+    for (const Node *n = b->first; n; n = n->next) {
+        if (n->body) rows_block(x, n->body, other);
+        if (n->op == OP_scatter && n->results[0]->id < x->known)
+            x->rows[n->results[0]->id] = (Rows){n->args[0], n->attr.axes.at[0]};
+        for (int i = 0; i < n->nargs; i++) {
+            const Value *v = n->args[i];
+            int choice = used_by(x, n, i);
+            if (choice < 0 || x->value[v->id] < 0 || x->second.at[choice] == x->second.at[x->value[v->id]]) continue;
+            if (v->def && v->def->op == OP_scatter) continue;
+            Rows *r = &x->rows[v->id];
+            bool take = n->op == OP_take && i == 0;
+            if (!take || (r->ids && (r->ids != n->args[1] || r->axis != n->attr.axes.at[0]))) other[v->id] = 1;
+            else *r = (Rows){n->args[1], n->attr.axes.at[0]};
+        }
+    }
+}
+
+static void find_rows(Exchange *x, Func *f) {
+    unsigned char *other = NEW_ARRAY(x->u->scratch, unsigned char, x->known);
+    x->rows = NEW_ARRAY(x->u->scratch, Rows, x->known);
+    rows_block(x, f->top, other);
+    for (int i = 0; i < x->known; i++)
+        if (other[i]) x->rows[i] = (Rows){0};
+}
+
+Rows exchange_rows(Exchange *const *list, int n, const Value *v) {
+    for (int i = 0; i < n; i++)
+        if (list[i]->counted && v->id < list[i]->known && list[i]->value[v->id] >= 0) return list[i]->rows[v->id];
+    return (Rows){0};
+}
+
 static void choose(Exchange *x, Func *f) {
     Arena *a = x->u->scratch;
     Survey s = {.x = x, .f = f, .cut = mincut_new(a)};
@@ -165,6 +205,7 @@ static void choose(Exchange *x, Func *f) {
     cost_block(&s, f->top);
     const bool *second = mincut_solve(&s.cut);
     for (int i = 0; i < x->second.n; i++) x->second.at[i] = second[s.at[i]];
+    if (x->counted) find_rows(x, f);
 }
 
 // ---- pairs ----
@@ -174,6 +215,14 @@ static Loc split_loc(const Unit *u, const Axis *axis) {
     for (int i = 0; i < s->nsplits; i++)
         if (s->splits[i].axis == axis && !s->splits[i].between) return s->splits[i].loc;
     return s->loc;
+}
+
+static bool is_counted(const Unit *u, const Axis *axis, MeshSet over) {
+    for (int i = 0; i < u->strategy->nsplits; i++) {
+        const Split *s = &u->strategy->splits[i];
+        if (s->axis == axis && s->counted && s->over & over) return true;
+    }
+    return false;
 }
 
 static bool refuse_stored(Unit *u, const Node *n, const Axis *a, const Axis *b, MeshSet both) {
@@ -218,6 +267,7 @@ static bool find_in(Pairs *p, const Node *n, const Value *v) {
             if (known) continue;
             Exchange *x = NEW(p->u->scratch, Exchange);
             *x = (Exchange){.u = p->u, .axis = {a, b}, .both = both, .full = {full[0], full[1]}};
+            x->counted = is_counted(p->u, a, both) || is_counted(p->u, b, both);
             for (int k = 0; k < 2; k++) x->rest[k] = full[k] & ((both & -both) - 1);
             vec_push(p->u->scratch, &p->list, x);
         }
@@ -279,16 +329,29 @@ typedef struct Move { // nodes being added, one behind the other
     Node *first, *last;
     Value *v;
     Loc loc;
+    Value *counts; // of its rows along `rows`, placed as v is; NULL: all travel
+    const Axis *rows;
 } Move;
 
-static bool move_by(Move *m, OpKind op, const Attr *attr, const Type *declared) {
-    Node *n = layout_node(m->f, m->block, m->last, op, &m->v, 1, attr, declared, m->loc);
-    if (!n) return false;
-    n->results[0]->name = m->v->name;
-    if (!m->first) m->first = n;
+static Value *move_node(Move *m, OpKind op, Value *const *args, int nargs, const Attr *attr, const Type *declared) {
+    Node *n = layout_node(m->f, m->block, m->last, op, args, nargs, attr, declared, m->loc);
+    if (!n) return NULL;
     m->last = n;
-    m->v = n->results[0];
+    n->results[0]->type.sum = n->results[0]->type.max = 0; // resolve's, as everywhere here
+    return n->results[0];
+}
+
+static bool move_by(Move *m, OpKind op, const Attr *attr, const Type *declared) {
+    Value *y = move_node(m, op, &m->v, 1, attr, declared);
+    if (!y) return false;
+    y->name = m->v->name;
+    if (!m->first) m->first = m->last;
+    m->v = y;
     return true;
+}
+
+static bool has_rows(const Move *m, const Axis *axis) {
+    return m->counts && type_find(&m->counts->type, axis) < 0; // the rows, and what a row is made of
 }
 
 // Dimensions in another order: that of `order`, with the splits v has.
@@ -299,8 +362,36 @@ static bool move_reorder(Move *m, const Type *order) {
     return move_by(m, OP_expand, NULL, &t);
 }
 
+static bool counts_reorder(Move *m, const Type *order) {
+    if (!m->counts) return true;
+    Type t = m->counts->type;
+    t.rank = 0;
+    for (int d = 0; d < order->rank; d++) {
+        int c = type_find(&m->counts->type, order->dim[d].axis);
+        if (c >= 0) t.dim[t.rank++] = m->counts->type.dim[c];
+    }
+    if (!type_same_dims(&m->counts->type, &t)) m->counts = move_node(m, OP_expand, &m->counts, 1, NULL, &t);
+    return m->counts;
+}
+
+static bool move_rename(Move *m, const Axes *from, const Axes *to) {
+    Attr attr = {.axes = *from, .to = *to};
+    if (m->counts && !(m->counts = move_node(m, OP_rename, &m->counts, 1, &attr, NULL))) return false;
+    return move_by(m, OP_rename, &attr, NULL);
+}
+
 static bool move_all_to_all(Move *m, const Axis *from, const Axis *to, MeshSet mesh) {
-    return move_by(m, OP_all_to_all, &(Attr){.axes = axes_of(2, from, to), .mesh = mesh}, NULL);
+    Attr attr = {.axes = axes_of(2, from, to), .mesh = mesh};
+    if (!m->counts) return move_by(m, OP_all_to_all, &attr, NULL);
+    Value *there = move_node(m, OP_all_to_all, &m->counts, 1, &attr, NULL), *v = m->v;
+    if (!there) return false;
+    axes_push(&attr.axes, m->rows);
+    m->v = move_node(m, OP_all_to_all, (Value *[]){v, m->counts, there}, 3, &attr, NULL);
+    if (!m->v) return false;
+    m->v->name = v->name;
+    if (!m->first) m->first = m->last;
+    m->counts = there;
+    return true;
 }
 
 static const Axis *level_axis(Unit *u, const Axis *axis, const char *level, int64_t extent) {
@@ -327,10 +418,10 @@ static bool move_levels(Move *m, const Axis *from, const Axis *to, MeshSet mesh)
         axes_push(&pieces, level_axis(u, to, u->mesh.axis[i].name, extent));
         left /= extent;
     }
-    if (!move_by(m, OP_rename, &(Attr){.axes = whole, .to = pieces}, NULL)) return false;
+    if (!move_rename(m, &whole, &pieces)) return false;
     for (int i = pieces.n - 1; i >= 0; i--)
         if (!move_all_to_all(m, from, pieces.at[i], level[i])) return false;
-    return move_by(m, OP_rename, &(Attr){.axes = pieces, .to = whole}, NULL);
+    return move_rename(m, &pieces, &whole);
 }
 
 typedef struct Step { // an all_to_all: joins dimension `from`, splits `to`
@@ -364,25 +455,71 @@ static bool is_even(const Mesh *mesh, const Dim *d, MeshSet over) {
     return d->axis->extent % mesh_extent(mesh, d->split | over) == 0;
 }
 
+// How many rows of v travel, where v's placement or the wanted one is that of the ids: one more than the largest id.
+// The counts are made where the ids are, and moved to where v is if need be. Leaves them out where neither is.
+static bool move_count(Move *m, Rows rows, const Step *s, const Type *want) {
+    const Type *ids = rows.ids ? &rows.ids->type : NULL, *is = &m->v->type;
+    if (!ids || ids->dtype != DT_I32 || type_find(is, rows.axis) < 0 || is->dim[type_find(is, rows.axis)].split)
+        return true;
+    if (type_find(ids, is->dim[s->from].axis) < 0 || type_find(ids, is->dim[s->to].axis) < 0) return true;
+    bool here = true, there = true;
+    Axes gone = {0};
+    for (int i = 0; i < ids->rank; i++) {
+        int d = type_find(is, ids->dim[i].axis);
+        if (d < 0) axes_push(&gone, ids->dim[i].axis);
+        here &= d < 0 || ids->dim[i].split == is->dim[d].split;
+        there &= d < 0 || ids->dim[i].split == want->dim[d].split;
+    }
+    if (!here && !there) return true;
+    Type scalar = type_scalar(DT_I32);
+    Value *one = move_node(m, OP_const, NULL, 0, &(Attr){.f = 1}, &scalar), *most = rows.ids;
+    if (!one) return false;
+    if (gone.n) most = move_node(m, OP_max, &most, 1, &(Attr){.axes = gone}, NULL);
+    if (!most || !(m->counts = move_node(m, OP_add, (Value *[]){most, one}, 2, NULL, NULL))) return false;
+    m->rows = rows.axis;
+    if (here) return true;
+    Type as = m->counts->type;
+    for (int i = 0; i < as.rank; i++) as.dim[i].split = is->dim[type_find(is, as.dim[i].axis)].split;
+    Node *first, *last = exchange_convert(m->f, m->block, m->last, m->counts, &as, (Rows){0}, m->loc, &first);
+    if (!last) return false;
+    m->last = last;
+    m->counts = last->results[0];
+    return true;
+}
+
+// The joined axis first; with counts, then the others that these have, the one that is cut last of them, and the rows.
+static Type order_of(const Move *m, const Step *s) {
+    Type t = m->v->type;
+    const Type *is = &m->v->type;
+    t.rank = 0;
+    t.dim[t.rank++] = is->dim[s->from];
+    for (int group = 0; group < 4; group++)
+        for (int d = 0; d < is->rank; d++) {
+            int in = d == s->to ? 1 : !has_rows(m, is->dim[d].axis) ? 0 : is->dim[d].axis == m->rows ? 2 : 3;
+            if (!m->counts) in = 0;
+            if (d != s->from && in == group) t.dim[t.rank++] = is->dim[d];
+        }
+    return t;
+}
+
 static bool move_exchange(Move *m, const Step *s) {
     const Mesh *mesh = &m->f->unit->mesh;
-    Type order = m->v->type, back = order;
-    const Dim from = order.dim[s->from], to = order.dim[s->to];
-    for (int d = s->from; d > 0; d--) order.dim[d] = order.dim[d - 1];
-    order.dim[0] = from;
+    Type order = order_of(m, s), back = m->v->type;
+    const Dim from = back.dim[s->from], to = back.dim[s->to];
     bool levels = s->over & (s->over - 1) && !to.split && is_even(mesh, &from, 0) && is_even(mesh, &to, s->over);
-    if (!move_reorder(m, &order)) return false;
+    if (!counts_reorder(m, &order) || !move_reorder(m, &order)) return false;
     if (levels ? !move_levels(m, from.axis, to.axis, s->over) : !move_all_to_all(m, from.axis, to.axis, s->over))
         return false;
     return move_reorder(m, &back);
 }
 
-Node *exchange_convert(Func *f, Block *b, Node *after, Value *v, const Type *want, Loc loc, Node **out_first) {
-    Move m = {f, b, NULL, after, v, loc};
+Node *exchange_convert(Func *f, Block *b, Node *after, Value *v, const Type *want, Rows rows, Loc loc,
+                       Node **out_first) {
+    Move m = {.f = f, .block = b, .last = after, .v = v, .loc = loc};
     Step s;
     *out_first = NULL;
     if (is_exchange(&f->unit->mesh, &v->type, want, &s)) {
-        if (!move_exchange(&m, &s)) return NULL;
+        if (!move_count(&m, rows, &s, want) || !move_exchange(&m, &s)) return NULL;
         *out_first = m.first;
         return m.last;
     }

@@ -143,11 +143,12 @@ static bool layout_node_refs(Memory *m, Node *n, int depth) {
         return true;
     }
     if (n->op == OP_repeat) return layout_repeat(m, n, depth);
-    if (traits & TRAIT_COMM && !memory_is_dense(m, n->args[0])) {
-        Node *c = layout_node(m->f, n->parent, n->prev, OP_stop, n->args, 1, NULL, NULL, n->loc);
+    for (int i = 0; i < n->nargs && traits & TRAIT_COMM; i++) {
+        if (memory_is_dense(m, n->args[i])) continue;
+        Node *c = layout_node(m->f, n->parent, n->prev, OP_stop, &n->args[i], 1, NULL, NULL, n->loc);
         if (!c) return false;
         own_buf(m, c->results[0], n->parent);
-        n->args[0] = c->results[0];
+        n->args[i] = c->results[0];
     }
     if (traits & TRAIT_VIEW && view_ref(m, n, ref_of(m, n->results[0]))) return true;
     for (int i = 0; i < n->nresults; i++) own_buf(m, n->results[i], n->parent);
@@ -162,7 +163,7 @@ static bool layout_block(Memory *m, Block *b, int depth) {
 static int count_comm(const Block *b) {
     int n = 0;
     for (const Node *x = b->first; x; x = x->next) {
-        n += op_info(x->op)->traits & TRAIT_COMM ? 1 : 0;
+        n += op_info(x->op)->traits & TRAIT_COMM ? x->nargs : 0; // each may become a copy
         if (x->op == OP_repeat) n += count_comm(x->body);
     }
     return n;

@@ -241,7 +241,7 @@ static MeshSet accepted(const Pending *p, const Node *n, int arg) {
     case OP_permute:
     case OP_cumsum: return p->everything;
     case OP_part: return p->everything & ~n->attr.mesh & ~summed_first(p, n);
-    case OP_all_to_all: return p->everything & ~n->attr.mesh;
+    case OP_all_to_all: return arg == 0 ? p->everything & ~n->attr.mesh : 0;
     case OP_take: return arg == 0 && is_summed(p, x, y) ? p->everything & ~type_split(&y->type) : 0;
     default: return 0;
     }

@@ -144,7 +144,8 @@ static void need_exchange(Shard *s, Node *n) {
             if (m->from == x && type_equal(&m->type, &want) && encloses(m->block, n->parent)) made = m->to;
         }
         if (!made) {
-            Node *last = exchange_convert(s->func, n->parent, n->prev, x, &want, n->loc, &first);
+            Node *last = exchange_convert(s->func, n->parent, n->prev, x, &want,
+                                          exchange_rows(s->exchange, s->nexchanges, x), n->loc, &first);
             s->ok &= last != NULL;
             if (!last) return;
             made = last->results[0];
@@ -226,7 +227,7 @@ static void settle_result(Shard *s, Node *n, Value *v, const Type *by_name) {
     bool differs = false;
     for (int i = 0; i < by_name->rank; i++) differs |= v->type.dim[i].split != by_name->dim[i].split;
     if (!differs || !s->ok) return;
-    Node *first, *last = exchange_convert(s->func, n->parent, n, v, by_name, n->loc, &first);
+    Node *first, *last = exchange_convert(s->func, n->parent, n, v, by_name, (Rows){0}, n->loc, &first);
     s->ok &= last != NULL;
     if (last) layout_replace(s->func, v, last->results[0], first);
 }

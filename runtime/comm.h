@@ -27,6 +27,8 @@ typedef struct CommCall {
     PlanDType dtype;
     uint32_t mesh;
     int64_t outer, middle, inner; // as in PlanInstr
+    int64_t rows, row;
+    const int32_t *send_counts, *receive_counts; // of rows, in members' padding arbitrary
     int64_t peer;
     const void *send;
     void *receive;

@@ -255,6 +255,22 @@ static void do_reduce_scatter(void *context, int thread, int64_t begin, int64_t 
     }
 }
 
+// Only the counted rows of what member m sends for `outer`; what is left is zero.
+static void copy_rows(const Job *j, int64_t m, int64_t outer) {
+    const CommCall *c = &j->posts[j->me].call;
+    int64_t own = ceil_div(c->middle, j->g->n), first = own * j->me, unit = c->rows * c->row;
+    int64_t pieces = c->inner / unit, row = c->row * j->element, at = (m * c->outer + outer) * own * pieces;
+    for (int64_t i = 0; i < own * pieces; i++) {
+        int64_t n = c->receive_counts[at + i];
+        if (n < 0 || first + i / pieces >= c->middle) n = 0;
+        if (n > c->rows) n = c->rows;
+        char *to = (char *)c->receive + (at + i) * unit * j->element;
+        const char *from = j->posts[m].data + ((outer * c->middle + first) * pieces + i) * unit * j->element;
+        if (n) memcpy(to, from, (size_t)(n * row));
+        memset(to + n * row, 0, (size_t)((c->rows - n) * row));
+    }
+}
+
 static void do_all_to_all(void *context, int thread, int64_t begin, int64_t end) {
     const Job *j = context;
     const CommCall *c = &j->posts[j->me].call;
@@ -264,6 +280,10 @@ static void do_all_to_all(void *context, int thread, int64_t begin, int64_t end)
     (void)thread;
     for (int64_t i = begin; i < end; i++) { // one index is one (member, outer)
         int64_t m = i / c->outer, outer = i % c->outer;
+        if (c->rows) {
+            copy_rows(j, m, outer);
+            continue;
+        }
         char *to = (char *)c->receive + i * row;
         if (has) memcpy(to, j->posts[m].data + (outer * c->middle + first) * place, (size_t)has);
         memset(to + has, 0, (size_t)(row - has));
@@ -307,7 +327,8 @@ static void run_job(Job *j, int64_t tasks, PoolFn *fn) {
 static bool calls_differ(const CommCall *a, const CommCall *b) {
     bool reduces = a->kind == COMM_ALL_REDUCE || a->kind == COMM_REDUCE_SCATTER;
     return a->kind != b->kind || a->dtype != b->dtype || (reduces && a->reduce != b->reduce) || a->outer != b->outer ||
-           a->middle != b->middle || a->inner != b->inner || (a->kind == COMM_SHIFT && a->peer != b->peer);
+           a->middle != b->middle || a->inner != b->inner || a->rows != b->rows || a->row != b->row ||
+           (a->kind == COMM_SHIFT && a->peer != b->peer);
 }
 
 static Status compare_posts(const Local *l, const Group *g, const Post *posts) {
@@ -546,6 +567,9 @@ static bool sizes_of(const CommCall *c, int64_t element, int ways, int64_t *out_
         !checked_mul(n, c->inner, &n) || !checked_mul(n, element, &n))
         return false;
     *out_send = *out_receive = n;
+    if (c->rows && (c->kind != COMM_ALL_TO_ALL || c->rows < 0 || c->row < 1 || !c->send_counts || !c->receive_counts ||
+                    c->inner % c->rows || c->inner / c->rows % c->row))
+        return false;
     if (c->kind == COMM_ALL_GATHER) return checked_mul(n, ways, out_receive);
     if (c->kind == COMM_REDUCE_SCATTER) *out_receive = n / c->middle * ceil_div(c->middle, ways);
     if (c->kind == COMM_ALL_TO_ALL) return checked_mul(n / c->middle * ceil_div(c->middle, ways), ways, out_receive);

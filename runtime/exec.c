@@ -45,6 +45,7 @@ static void do_kernel(const Task *t, int at) {
 
 static CommCall comm_call(const Task *t, int at) {
     const PlanInstr *in = &t->p->plan->instrs[at];
+    bool counted = in->rows > 0;
     return (CommCall){.kind = in->comm,
                       .reduce = in->reduce,
                       .dtype = in->dtype,
@@ -52,6 +53,10 @@ static CommCall comm_call(const Task *t, int at) {
                       .outer = in->outer,
                       .middle = in->middle,
                       .inner = in->inner,
+                      .rows = in->rows,
+                      .row = in->row,
+                      .send_counts = counted ? (int32_t *)arg_address(t, &in->args[2]) : NULL,
+                      .receive_counts = counted ? (int32_t *)arg_address(t, &in->args[3]) : NULL,
                       .peer = in->peer,
                       .send = arg_address(t, &in->args[0]),
                       .receive = arg_address(t, &in->args[1]),

@@ -176,6 +176,16 @@ static Status check_comm(const Plan *p, const PlanFunc *f, const PlanInstr *in, 
     if (in->comm == COMM_REDUCE_SCATTER) receive = send / in->middle * ceil_div(in->middle, ways);
     if (in->comm == COMM_ALL_TO_ALL && !checked_mul(send / in->middle * ceil_div(in->middle, ways), ways, &receive))
         BAD("step %d: size overflows", at);
+    if (in->rows || in->row) {
+        int64_t unit, all = in->outer * in->middle * in->inner, part;
+        if (in->comm != COMM_ALL_TO_ALL || in->rows < 1 || in->row < 1 || !checked_mul(in->rows, in->row, &unit) ||
+            in->inner % unit)
+            BAD("step %d: rows that do not make up what is moved", at);
+        part = all / unit / in->middle * ceil_div(in->middle, ways) * ways;
+        if (!arg_inside(p, f, &in->args[2], counts, depth, all / unit * 4) ||
+            !arg_inside(p, f, &in->args[3], counts, depth, part * 4))
+            BAD("step %d: counts of rows lie outside the slab", at);
+    }
     if (!arg_inside(p, f, &in->args[0], counts, depth, in->comm == COMM_RECV ? 0 : send))
         BAD("step %d: what is sent lies outside the slab", at);
     if (!arg_inside(p, f, &in->args[1], counts, depth, in->comm == COMM_SEND ? 0 : receive))

@@ -112,13 +112,17 @@ typedef struct PlanInstr {
     // [j * m, j * m + m) of middle go to member j, and receive is [ways][outer, m, inner] (member-major), zero beyond
     // middle.
     int64_t outer, middle, inner;
-    int64_t peer;  // SEND, RECV, SHIFT: the peer's coordinate relative to this rank's, along mesh
-    int64_t bytes; // COPY, ZERO
-    int64_t count; // LOOP: iterations
-    bool reverse;  // LOOP: from count-1 down to 0
-    int end;       // LOOP: index of its END
-    Str op;        // the IR op and value it comes from, for messages and traces
-    Str file;      // .tgf position, or NULL
+    // all_to_all that is counted: inner is [pieces, rows, row], and of the rows of each (outer, middle, piece) only the
+    // first ones hold something: as many as args[2] says, i32[outer, middle, pieces], at most `rows`. Only they travel;
+    // the others are zero where they are received. args[3] says the same of what is received.
+    int64_t rows, row; // 0: not counted
+    int64_t peer;      // SEND, RECV, SHIFT: the peer's coordinate relative to this rank's, along mesh
+    int64_t bytes;     // COPY, ZERO
+    int64_t count;     // LOOP: iterations
+    bool reverse;      // LOOP: from count-1 down to 0
+    int end;           // LOOP: index of its END
+    Str op;            // the IR op and value it comes from, for messages and traces
+    Str file;          // .tgf position, or NULL
     int line;
 } PlanInstr;
 

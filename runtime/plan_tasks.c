@@ -264,7 +264,7 @@ static Reach reach_of(const Plan *p, const PlanFunc *f) {
     int depth = 0;
     for (int at = f->first; at < f->first + f->count; at++) {
         const PlanInstr *in = &p->instrs[at];
-        int64_t ways, send;
+        int64_t ways, send, sent, rows;
         switch (in->kind) {
         case INSTR_KERNEL:
             for (int i = 0; i < in->nargs; i++) touch_arg(p, &r, &in->args[i], counts, depth, in->args[i].bytes);
@@ -274,11 +274,16 @@ static Reach reach_of(const Plan *p, const PlanFunc *f) {
         case INSTR_COMM:
             ways = plan_ways(p, in->mesh);
             send = in->outer * in->middle * in->inner * plan_dtype_bytes(in->dtype);
+            sent = send;
             touch_arg(p, &r, &in->args[0], counts, depth, in->comm == COMM_RECV ? 0 : send);
             if (in->comm == COMM_ALL_GATHER) send *= ways;
             if (in->comm == COMM_REDUCE_SCATTER) send = send / in->middle * ceil_div(in->middle, ways);
             if (in->comm == COMM_ALL_TO_ALL) send = send / in->middle * ceil_div(in->middle, ways) * ways;
             touch_arg(p, &r, &in->args[1], counts, depth, in->comm == COMM_SEND ? 0 : send);
+            if (!in->rows) break;
+            rows = in->rows * in->row * plan_dtype_bytes(in->dtype); // bytes that have one count, of four
+            touch_arg(p, &r, &in->args[2], counts, depth, sent / rows * 4);
+            touch_arg(p, &r, &in->args[3], counts, depth, send / rows * 4);
             break;
         case INSTR_LOOP: counts[depth++] = in->count; break;
         case INSTR_END: depth--; break;

@@ -444,9 +444,13 @@ static bool parse_comm(Parser *p, PlanInstr *in) {
         !expect(p, ",") || !parse_int(p, &in->inner) || !expect(p, "]"))
         return false;
     if (accept_word(p, "peer") && !parse_int(p, &in->peer)) return false;
-    in->args = NEW_ARRAY(p->arena, PlanArg, 2);
+    in->args = NEW_ARRAY(p->arena, PlanArg, 4);
     in->nargs = 2;
-    return parse_arg(p, &in->args[0]) && expect(p, "->") && parse_arg(p, &in->args[1]);
+    if (!parse_arg(p, &in->args[0]) || !expect(p, "->") || !parse_arg(p, &in->args[1])) return false;
+    if (!accept_word(p, "rows")) return true;
+    in->nargs = 4;
+    return parse_int(p, &in->rows) && parse_keyed(p, "of", &in->row) && expect_word(p, "counts") &&
+           parse_arg(p, &in->args[2]) && expect(p, "->") && parse_arg(p, &in->args[3]);
 }
 
 static bool parse_instr(Parser *p, PlanInstr *in) {

@@ -97,9 +97,10 @@ static void list_collectives(const Unit *u, const Block *b, double times, Traffi
         double bytes = (double)(before > after ? before : after) * dtype_bytes(in->dtype);
         char group[80], size[40];
         group_name(&u->mesh, n->attr.mesh, group, sizeof group);
-        fprintf(out, "  %-14s %10s  x %-5.0f over %s=%" PRId64 "  %s  %s:%d\n", op_info(n->op)->name,
+        fprintf(out, "  %-14s %10s  x %-5.0f over %s=%" PRId64 "  %s  %s:%d%s\n", op_info(n->op)->name,
                 human(bytes, size, sizeof size), times, group, mesh_extent(&u->mesh, n->attr.mesh),
-                n->args[0]->name ? n->args[0]->name : "", n->loc.file ? n->loc.file : "-", n->loc.line);
+                n->args[0]->name ? n->args[0]->name : "", n->loc.file ? n->loc.file : "-", n->loc.line,
+                n->op == OP_all_to_all && n->nargs == 3 ? "  at most: counted" : "");
         total->calls += times;
         total->bytes += times * bytes;
     }

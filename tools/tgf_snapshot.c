@@ -344,8 +344,9 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
         const Axis *batch = axis_named(r->unit, "batch"), *expert = axis_named(r->unit, "expert");
         if (meshes && batch && expert && draw(r, 4) == 0) { // tokens travel to experts
             const char *over = meshes > 1 && draw(r, 2) ? "mesh_a, mesh_b" : names[draw(r, (uint32_t)meshes)];
-            text = arena_printf(r->arena, "%s\n    split batch, expert over %s", text, over);
-            label = arena_printf(r->arena, "%s batch,expert/%s", label, over + 5);
+            const char *counted = draw(r, 2) ? " exchange = counted" : "";
+            text = arena_printf(r->arena, "%s\n    split batch, expert over %s%s", text, over, counted);
+            label = arena_printf(r->arena, "%s batch,expert/%s%s", label, over + 5, *counted ? " counted" : "");
             splits++;
         }
         static const char *const shards[] = {"optimizer", "gradients", "parameters"};

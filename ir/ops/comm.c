@@ -42,11 +42,29 @@ bool infer_reduce_scatter(Infer *in) {
     return true;
 }
 
+// Counts of rows for values placed as t: both moved axes, not the rows, all split as in t.
+static bool counts_fit(Infer *in, int arg, const Type *t) {
+    const Type *c = IN_TYPE(in, arg);
+    bool fit = c->dtype == DT_I32 && type_find(c, in->attr->axes.at[2]) < 0;
+    for (int i = 0; i < 2; i++) fit &= type_find(c, in->attr->axes.at[i]) >= 0;
+    for (int i = 0; i < c->rank; i++) {
+        int d = type_find(t, c->dim[i].axis);
+        fit &= d >= 0 && t->dim[d].split == c->dim[i].split;
+    }
+    return fit || infer_fail(in, "counts of rows do not fit: %s", infer_type(in, arg));
+}
+
 bool infer_all_to_all(Infer *in) {
     Type *out = &in->out[0];
     *out = *IN_TYPE(in, 0);
-    int from, to;
+    int from, to, rows;
     if (!find_axis(in, 0, &from) || !find_axis(in, 1, &to)) return false;
+    bool counted = in->attr->axes.n == 3;
+    if (in->nargs != (counted ? 3 : 1) || in->attr->axes.n > 3)
+        return infer_fail(in, "all_to_all has one operand and two axes, or counted three of each");
+    if (counted &&
+        (!find_axis(in, 2, &rows) || rows == from || rows == to || !infer_whole(in, 0, in->attr->axes.at[2])))
+        return false;
     MeshSet mesh = in->attr->mesh, left = out->dim[from].split & ~mesh, had = out->dim[to].split;
     if (from == to || !mesh || mesh & ~out->dim[from].split || mesh & had)
         return infer_fail(in, "all_to_all joins a split axis and splits another: %s", infer_type(in, 0));
@@ -66,7 +84,7 @@ bool infer_all_to_all(Infer *in) {
     }
     out->dim[from].split = left;
     out->dim[to].split = had | mesh;
-    return true;
+    return !counted || (counts_fit(in, 1, IN_TYPE(in, 0)) && counts_fit(in, 2, out));
 }
 
 bool infer_permute(Infer *in) {

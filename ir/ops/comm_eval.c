@@ -70,7 +70,19 @@ static bool exchange(Eval *e, const Node *n, bool sum) {
 
 bool eval_all_gather(Eval *e, const Node *n) { return exchange(e, n, false); }
 bool eval_reduce_scatter(Eval *e, const Node *n) { return exchange(e, n, true); }
-bool eval_all_to_all(Eval *e, const Node *n) { return exchange(e, n, false); }
+bool eval_all_to_all(Eval *e, const Node *n) {
+    if (!exchange(e, n, false)) return false;
+    if (n->nargs == 1) return true;
+    const Value *y = n->results[0], *counts = n->args[2];
+    Walk w = walk_dims(e, n, &y->type);
+    int ty = walk_tensor(&w, &y->type), tc = walk_tensor(&w, &counts->type);
+    int rows = type_find(&y->type, n->attr.axes.at[2]);
+    if (!walk_ok(&w)) return false;
+    for (int64_t r = 0; r < e->ranks; r++) WALK(w) {
+            if (!((double)w.at[rows] < eval_at(e, counts, r)[w.offset[tc]])) eval_at(e, y, r)[w.offset[ty]] = 0;
+        }
+    return true;
+}
 
 // The whole local array comes from another member.
 bool eval_permute(Eval *e, const Node *n) {

@@ -256,6 +256,64 @@ static void suite_collectives(CommMakeFn *make) {
     }
 }
 
+// ---- counted all_to_all ---------------------------------------------------------------------------------------------
+// Rows beyond the counts hold NaN where they are sent and must be zero where they are received; counts beyond the rows,
+// and negative ones, are no more than all and no less than none. Member m counts (5 m + i) % 9 - 2 of 4 rows.
+static void suite_counted(CommMakeFn *make) {
+    enum { OUTER = 3, MIDDLE = 5, PIECES = 2, ROWS = 4, ROW = 7, UNIT = ROWS * ROW };
+    for (int ways = 2; ways <= 4; ways++) {
+        Suite s;
+        if (!suite_open(&s, make, 1, (int64_t[]){ways}, 0)) return;
+        int own = (MIDDLE + ways - 1) / ways, count = OUTER * MIDDLE * PIECES, there = ways * OUTER * own * PIECES;
+        float *send[SUITE_RANKS], *got[SUITE_RANKS];
+        int32_t *counts[SUITE_RANKS], *arriving[SUITE_RANKS];
+        for (int r = 0; r < ways; r++) {
+            send[r] = malloc(sizeof(float) * (size_t)(count * UNIT));
+            got[r] = malloc(sizeof(float) * (size_t)(there * UNIT));
+            counts[r] = malloc(sizeof(int32_t) * (size_t)count);
+            arriving[r] = malloc(sizeof(int32_t) * (size_t)there);
+            for (int i = 0; i < count; i++) {
+                counts[r][i] = (5 * r + i) % 9 - 2;
+                for (int k = 0; k < UNIT; k++)
+                    send[r][i * UNIT + k] = k / ROW < counts[r][i] ? (float)(r * 10000 + i * UNIT + k) : NAN;
+            }
+            for (int i = 0; i < there; i++) { // [ways][outer, own, pieces]
+                int at = r * own + i / PIECES % own, from = (i / (own * PIECES) % OUTER * MIDDLE + at) * PIECES;
+                arriving[r][i] = (5 * (i / (OUTER * own * PIECES)) + from + i % PIECES) % 9 - 2;
+            }
+            s.calls[r][0] = (CommCall){.kind = COMM_ALL_TO_ALL,
+                                       .dtype = PLAN_F32,
+                                       .mesh = 1,
+                                       .outer = OUTER,
+                                       .middle = MIDDLE,
+                                       .inner = PIECES * UNIT,
+                                       .rows = ROWS,
+                                       .row = ROW,
+                                       .send_counts = counts[r],
+                                       .receive_counts = arriving[r],
+                                       .send = send[r],
+                                       .receive = got[r],
+                                       .pool = s.helpers[r]};
+            s.ncalls[r] = 1;
+        }
+        suite_run(&s);
+        for (int r = 0; r < ways; r++) {
+            CHECK_OK(s.status[r]);
+            for (int i = 0; i < there * UNIT; i++) {
+                int block = i / UNIT, m = block / (OUTER * own * PIECES), at = r * own + block / PIECES % own;
+                int from = (block / (own * PIECES) % OUTER * MIDDLE + at) * PIECES + block % PIECES, k = i % UNIT;
+                float want = at < MIDDLE && k / ROW < (5 * m + from) % 9 - 2 ? (float)(m * 10000 + from * UNIT + k) : 0;
+                CHECK(got[r][i] == want);
+            }
+            free(send[r]);
+            free(got[r]);
+            free(counts[r]);
+            free(arriving[r]);
+        }
+        suite_close(&s);
+    }
+}
+
 // ---- send and recv --------------------------------------------------------------------------------------------------
 // Along `pipe` of data=2, pipe=4: everyone sends on, receives from behind; the ends have nobody.
 static void suite_pipeline(CommMakeFn *make) {
@@ -453,6 +511,7 @@ static void suite_timeout(CommMakeFn *make) {
 
 static int comm_suite(const char *name, CommMakeFn *make) {
     suite_collectives(make);
+    suite_counted(make);
     suite_pipeline(make);
     suite_wrong(make, spoil_kind, STATUS_COMM, "rank 2 calls all_reduce sum f32[1, 64,");
     suite_wrong(make, spoil_type, STATUS_COMM, "rank 1 calls all_reduce sum i32");

@@ -305,6 +305,14 @@ static const Case cases[] = {
      {"y", 5, {1, 2, 3, 4, 5}},
      true,
      NULL},
+    {"all_to_all, counted",
+     "%x: f32[a/m=2, d=2, b=3] = input \"x\"\n%n: i32[a/m=2, d=2] = input limit 9 least -9 \"n\"\n"
+     "%o: i32[a=2, d/m=2] = all_to_all %n over a, d on m\n"
+     "%y: f32[a=2, d/m=2, b=3] = all_to_all %x, %n, %o over a, d, b on m\noutput %y \"y\"\n",
+     {{"x", 12, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}}, {"n", 4, {2, -1, 7, 1}}},
+     {"y", 12, {1, 2, 0, 0, 0, 0, 7, 8, 9, 10, 0, 0}},
+     true,
+     NULL},
     {"part",
      "%x: f32[a/m=2, p=5] = input \"x\"\n%y: f32[a/m=2, p/k=5] = part %x over p on k\noutput %y \"y\"\n",
      {{"x", 10, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}}},

@@ -69,7 +69,7 @@ typedef struct Layout {
     const char *mesh;   // "data=2 tensor=4 microbatch=3": the last is none of the mesh, but the number of microbatches
     const char *splits; // "batch:data head:tensor seq:~tensor zero3:data layer:|pipe", ~: between blocks; zero3 for
                         // `shard parameters over data`; |: in stages; @: attention = ring, ^:
-                        // zigzag; recompute:block
+                        // zigzag; #: exchange = counted; recompute:block
 } Layout;
 
 static void set_strategy(World *w, const Layout *l) {
@@ -90,8 +90,8 @@ static void set_strategy(World *w, const Layout *l) {
     char over[64];
     for (const char *p = l->splits; sscanf(p, " %63[^:]:%63s%n", name, over, &used) == 2; p += used) {
         const Axis *axis = unit_axis(w->u, str_intern(w->strs, name));
-        bool between = *over == '~', stages = *over == '|', ring = *over == '@' || *over == '^';
-        int m = mesh_find(&s->mesh, str_intern(w->strs, over + (between || stages || ring)));
+        bool between = *over == '~', stages = *over == '|', ring = *over == '@' || *over == '^', counted = *over == '#';
+        int m = mesh_find(&s->mesh, str_intern(w->strs, over + (between || stages || ring || counted)));
         if (stages && m >= 0) {
             s->pipe_axis = axis;
             s->pipe = m;
@@ -113,7 +113,8 @@ static void set_strategy(World *w, const Layout *l) {
             if (s->splits[i].axis == axis && s->splits[i].between) m = -1;
         if (axis == s->pipe_axis && !stages) m = -1;
         if (between && (s->microbatches > 1 || s->pipe_axis) && !strcmp(name, "batch")) m = -1;
-        if (axis && m >= 0) s->splits[s->nsplits++] = (Split){.axis = axis, .over = 1u << m, .between = between};
+        if (axis && m >= 0)
+            s->splits[s->nsplits++] = (Split){.axis = axis, .over = 1u << m, .between = between, .counted = counted};
         const Axis *key = unit_axis(w->u, str_intern(w->strs, "key"));
         if (!axis || m < 0 || !ring || strcmp(name, "seq") || !key) continue; // as the frontend does
         s->splits[s->nsplits - 1].attention = *over == '@' ? ATTENTION_RING : ATTENTION_ZIGZAG;
@@ -259,8 +260,7 @@ static int check_random(const char *path, const char *text, size_t size, int cou
         for (int k = 1 + choose(4); k > 0; k--) {
             const char *axis = w.u->axes.at[choose(w.u->axes.n)]->name;
             const char *how = !strcmp(axis, "seq") ? (const char *[]){"", "@", "^", "~"}[choose(4)]
-                              : choose(3)          ? ""
-                                                   : "~";
+                                                   : (const char *[]){"", "#", "~"}[choose(3)];
             snprintf(splits + strlen(splits), sizeof splits - strlen(splits), "%s:%s%c ", axis, how, "abc"[choose(n)]);
         }
         int level = 1 + choose(6);
@@ -437,6 +437,10 @@ int main(int argc, char **argv) {
         {"data=2 tensor=2", "batch:data expert:data kvhead:tensor hidden:tensor vocab:tensor"},
         {"data=2 tensor=2", "batch:data expert:data expert:tensor"},
         {"data=3", "batch:data expert:data zero3:data"},
+        {"data=2", "batch:data expert:#data"},
+        {"data=3 tensor=2", "batch:data expert:#data hidden:tensor seq:tensor"},
+        {"node=2 data=2", "batch:node batch:data expert:node expert:#data"},
+        {"data=2", "seq:#data expert:data"},
         {"data=2", "seq:data expert:data"},
         {"data=2", "batch:data expert:data slot:data"},
         {"data=2", "batch:data head:data kvhead:data hidden:data"},

@@ -51,6 +51,30 @@ static void round_trip(Arena *a) {
     CHECK(again->instrs[1].scalars[1].mesh == 3 && again->instrs[1].args[0].stride[0] == -12);
 }
 
+// A counted all_to_all in place of the sample's all_gather prints and parses back.
+static void counted(Arena *a) {
+    Plan *p = NULL, *again = NULL;
+    size_t size;
+    CHECK_OK(parse(a, sample_plan_text, strlen(sample_plan_text), &p));
+    for (int i = 0; p && i < p->ninstrs; i++) {
+        PlanInstr *in = &p->instrs[i];
+        if (in->kind != INSTR_COMM || in->comm != COMM_ALL_GATHER) continue;
+        PlanArg args[4] = {in->args[0], in->args[1], in->args[0], in->args[0]};
+        args[2].offset = 0, args[3].offset = 8;
+        in->comm = COMM_ALL_TO_ALL;
+        in->inner = 6, in->rows = 3, in->row = 2;
+        in->args = args;
+        in->nargs = 4;
+        CHECK_OK(plan_check(p));
+        char *text = print(a, p, &size);
+        CHECK(strstr(text, " rows 3 of 2 counts c0 -> c8") != NULL);
+        CHECK_OK(parse(a, text, size, &again));
+        CHECK(again && !strcmp(print(a, again, &size), text));
+        return;
+    }
+    CHECK(false);
+}
+
 // The sample with `from` replaced by `to` once must be refused with `message`.
 static void refuse(Arena *a, const char *from, const char *to, const char *message) {
     const char *at = strstr(sample_plan_text, from);
@@ -113,6 +137,11 @@ static void refusals(Arena *a) {
            "received lies outside"); // 12 bytes sent, but two members of two places each are received
     refuse(a, "copy r0 <- w4", "copy r0 <- w61", "a copy outside");
     refuse(a, "zero w0 bytes 4", "zero w0 bytes -4", "a clearing outside");
+    refuse(a, "all_gather sum i32 on data [1, 2, 1] c128 -> c192",
+           "all_to_all sum i32 on data [1, 2, 4] c128 -> c192 rows 3 of 1 counts c0 -> c8", "rows that do not make up");
+    refuse(a, "all_gather sum i32 on data [1, 2, 1] c128 -> c192",
+           "all_to_all sum i32 on data [1, 2, 4] c128 -> c192 rows 2 of 1 counts c0 -> c250",
+           "counts of rows lie outside");
     refuse(a, "loop 3 reverse", "loop 0 reverse", "0 iterations");
     refuse(a, "  loop 3 reverse {\n", "", "an end of no loop");
     refuse(a, "  }\nfunc", "func", "does not end");
@@ -154,6 +183,7 @@ static void refusals(Arena *a) {
 
 int main(void) {
     Arena *a = arena_new();
+    counted(a);
     round_trip(a);
     refusals(a);
     for (size_t n = 0; n < strlen(sample_plan_text); n++) { // no prefix crashes; only whole functions pass
