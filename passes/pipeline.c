@@ -134,6 +134,13 @@ static void take_tasks(Unit *u, Pipeline *p, Cut *c) {
     p->variant_of = variants;
 }
 
+// Chunks behind one another on one stage: forward only, each does several microbatches before the next begins.
+static bool has_neighbours(const Pipeline *p) {
+    for (int i = 1; i < p->nchunks; i++)
+        if (p->chunks[i].stage == p->chunks[i - 1].stage) return true;
+    return false;
+}
+
 bool pass_pipeline(Unit *u) {
     if (!(u->mesh.time | u->mesh.stages)) return true;
     Pipeline *p = NEW(u->arena, Pipeline);
@@ -152,6 +159,7 @@ bool pass_pipeline(Unit *u) {
         for (int i = 0; i < n; i++) {
             bool is_train = !strcmp(cuts[i]->from->name, "train");
             if (is_train != train) continue;
+            cuts[i]->roomy = is_train && p->schedule ? !cut_single_buffers(p->schedule, u->scratch) : has_neighbours(p);
             if (!cut_tasks(cuts[i], &holders)) return false;
             take_tasks(u, p, cuts[i]);
             if (!cut_steps(cuts[i], is_train ? p->schedule : NULL, &p->lists[p->nlists++])) return false;

@@ -85,6 +85,7 @@ typedef struct Cut {
     Node *weight;                   // the half of `backward` that makes gradients of parameters, or NULL
     Fact *fact;                     // by value id
     int *uses;                      // of each value
+    bool roomy;                     // what goes from chunk to chunk has a buffer in every slot
     int levels;                     // PHASE_AFTER + 0 ... levels - 1
     Vec(Want) wants;
     Vec(Route) routes;
@@ -115,6 +116,9 @@ bool cut_halves(Cut *c);
 
 // ---- pipeline_steps.c: the order in which each stage runs them. Sets the chunks' slots.
 bool cut_steps(Cut *c, const Schedule *schedule, StepList *out_list);
+// Is it enough that a chunk has one buffer for what it sends, and one for what it receives? A stage then waits with the
+// next microbatch until the one before has been taken.
+bool cut_single_buffers(const Schedule *schedule, Arena *scratch);
 Roles chunk_roles(const Pipeline *p, int chunk);
 
 // ---- pipeline_check.c: nobody waits for ever, nothing is overwritten or stale. False after saying so.

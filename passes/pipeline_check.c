@@ -29,13 +29,14 @@ typedef struct Check {
     Pipeline *p;
     const StepList *list;
     Arena *a;
-    Vec(Str) buffers, sums;
-    Uses *uses;        // by func
-    Wire *wire;        // by channel
-    int *out;          // by chunk: its first wire, or -1
-    int64_t **content; // by chunk: by slot * buffers + buffer: microbatch + 1
-    int64_t **added;   // by chunk: by sum
-    int64_t *at;       // by stage: its next step
+    Vec(Str) buffers, sums; // buffers: those in slots, and what goes from chunk to chunk in a buffer of the chunk
+    Vec(bool) once;         // by buffer: the chunk has one
+    Uses *uses;             // by func
+    Wire *wire;             // by channel
+    int *out;               // by chunk: its first wire, or -1
+    int64_t **content;      // by chunk: by slot * buffers + buffer: microbatch + 1
+    int64_t **added;        // by chunk: by sum
+    int64_t *at;            // by stage: its next step
     bool ok;
 } Check;
 
@@ -61,17 +62,28 @@ static bool fail(Check *c, int stage, const Step *s, const char *why) {
 // ---- what a task reads and writes
 // ---------------------------------------------------------------------------------------
 
-static int number_of(Check *c, Str name, bool sum) {
-    if (sum) {
-        for (int i = 0; i < c->sums.n; i++)
-            if (c->sums.at[i] == name) return i;
-        vec_push(c->a, &c->sums, name);
-        return c->sums.n - 1;
-    }
+static int sum_number(Check *c, Str name) {
+    for (int i = 0; i < c->sums.n; i++)
+        if (c->sums.at[i] == name) return i;
+    vec_push(c->a, &c->sums, name);
+    return c->sums.n - 1;
+}
+
+static int buffer_number(Check *c, const Node *buffer) {
     for (int i = 0; i < c->buffers.n; i++)
-        if (c->buffers.at[i] == name) return i;
-    vec_push(c->a, &c->buffers, name);
+        if (c->buffers.at[i] == buffer->attr.s) return i;
+    vec_push(c->a, &c->buffers, buffer->attr.s);
+    vec_push(c->a, &c->once, buffer->attr.i == SECTION_CHUNK);
     return c->buffers.n - 1;
+}
+
+// A value of one microbatch: in a slot, or on its way in a buffer of the chunk.
+static bool is_tracked(const Check *c, const Node *buffer) {
+    if (buffer->attr.i == SECTION_SLOT) return true;
+    bool travels = false;
+    for (int i = 0; i < c->p->nchannels && buffer->attr.i == SECTION_CHUNK && !buffer->attr.flag; i++)
+        travels |= c->p->channels[i].from_buffer == buffer->attr.s || c->p->channels[i].to_buffer == buffer->attr.s;
+    return travels && type_split(&buffer->results[0]->type) & c->u->mesh.time;
 }
 
 static void look_at(Check *c, int func) {
@@ -84,12 +96,11 @@ static void look_at(Check *c, int func) {
         bool assigns = n->op == OP_assign && n->args[0]->def->op == OP_buffer;
         const Node *buffer = assigns ? n->args[0]->def : n;
         if (buffer->op != OP_buffer) continue;
-        bool in_slot = buffer->attr.i == SECTION_SLOT;
-        if (assigns && in_slot) vec_push(c->a, &u->writes, number_of(c, buffer->attr.s, false));
+        bool in_slot = is_tracked(c, buffer);
+        if (assigns && in_slot) vec_push(c->a, &u->writes, buffer_number(c, buffer));
         if (assigns && buffer->attr.flag && buffer->attr.i == SECTION_CHUNK && n->args[0]->type.sum & c->u->mesh.time)
-            vec_push(c->a, &u->adds, number_of(c, buffer->attr.s, true));
-        if (!assigns && in_slot && read[n->results[0]->id])
-            vec_push(c->a, &u->reads, number_of(c, buffer->attr.s, false));
+            vec_push(c->a, &u->adds, sum_number(c, buffer->attr.s));
+        if (!assigns && in_slot && read[n->results[0]->id]) vec_push(c->a, &u->reads, buffer_number(c, buffer));
     }
 }
 
@@ -97,12 +108,12 @@ static void look_at(Check *c, int func) {
 // -------------------------------------------------------------------------------------------------------
 
 static int64_t *content(const Check *c, int chunk, int64_t slot, int buffer) {
-    return &c->content[chunk][slot * c->buffers.n + buffer];
+    return &c->content[chunk][(c->once.at[buffer] ? 0 : slot) * c->buffers.n + buffer];
 }
 
 static bool being_sent(const Check *c, int chunk, int64_t slot, int buffer) {
     for (int i = c->out[chunk]; i >= 0; i = c->wire[i].next)
-        if (c->wire[i].from == buffer && c->wire[i].slot_sent[slot]) return true;
+        if (c->wire[i].from == buffer && c->wire[i].slot_sent[c->once.at[buffer] ? 0 : slot]) return true;
     return false;
 }
 

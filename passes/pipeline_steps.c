@@ -94,6 +94,8 @@ static int phase_of(WorkKind kind) {
 // Microbatches go through the forward tasks in groups as many as there are stages, so that all stages work at once.
 static void forward_only(Emit *e) {
     int64_t m = e->p->microbatches, group = e->p->nstages;
+    for (int chunk = 0; chunk < e->p->nchunks && e->c->roomy; chunk++)
+        if (e->p->chunks[chunk].slots < group) group = e->p->chunks[chunk].slots;
     for (int64_t from = 0; from < m; from += group)
         for (int chunk = 0; chunk < e->p->nchunks; chunk++)
             for (int64_t i = from; i < m && i < from + group && here(e, chunk); i++)
@@ -238,6 +240,59 @@ static void give_slots(Emit *e, const Schedule *s) {
         for (int64_t i = 0; i < p->microbatches; i++)
             e->slot[k][i] = s ? m.slot[k * p->microbatches + i] : i % chunk->slots;
     }
+}
+
+// ---- one buffer a chunk
+// F0.1 overwrites what F0.0 sent: stage 1 must have come to F1.0, which takes it.
+
+static WorkItem onward(WorkItem w) {
+    w.chunk += w.kind == WORK_FORWARD ? 1 : -1;
+    return w;
+}
+
+bool cut_single_buffers(const Schedule *s, Arena *a) {
+    int64_t kinds = WORK_WEIGHT_GRAD + 1, per = (int64_t)s->chunks * s->microbatches;
+    int64_t *place_of = NEW_ARRAY(a, int64_t, kinds * per), *at = NEW_ARRAY(a, int64_t, s->stages);
+    int64_t *last = NEW_ARRAY(a, int64_t, kinds * s->chunks); // microbatch + 1 that a chunk sent last
+    for (int i = 0; i < s->stages; i++)
+        for (int64_t k = 0; k < s->count[i]; k++) {
+            WorkItem w = s->items[i][k];
+            place_of[w.kind * per + w.chunk * s->microbatches + w.microbatch] = k;
+        }
+    WorkKind back = s->halves ? WORK_INPUT_GRAD : WORK_BACKWARD;
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (int i = 0; i < s->stages; i++)
+            for (bool more = true; more && at[i] < s->count[i];) {
+                WorkItem w = s->items[i][at[i]], needs[2];
+                int64_t *sent = &last[w.kind * s->chunks + w.chunk];
+                int nneeds = 0;
+                if (w.kind == WORK_FORWARD && w.chunk > 0)
+                    needs[nneeds++] = (WorkItem){w.kind, w.chunk - 1, w.microbatch};
+                if (w.kind == back) {
+                    needs[nneeds++] = (WorkItem){WORK_FORWARD, w.chunk, w.microbatch};
+                    if (w.chunk + 1 < s->chunks) needs[nneeds++] = (WorkItem){back, w.chunk + 1, w.microbatch};
+                }
+                more = true;
+                for (int k = 0; k < nneeds; k++)
+                    more &= at[s->place[needs[k].chunk]] >
+                            place_of[needs[k].kind * per + needs[k].chunk * s->microbatches + needs[k].microbatch];
+                WorkItem taker = onward((WorkItem){w.kind, w.chunk, *sent - 1});
+                bool sends = w.kind != WORK_WEIGHT_GRAD && taker.chunk >= 0 && taker.chunk < s->chunks;
+                if (sends && *sent) { // on the same stage it is copied: then it must have been used
+                    int64_t place = place_of[taker.kind * per + taker.chunk * s->microbatches + taker.microbatch];
+                    int64_t there = at[s->place[taker.chunk]];
+                    more &= s->place[taker.chunk] == i ? there > place : there >= place;
+                }
+                if (!more) break;
+                if (sends) *sent = w.microbatch + 1;
+                at[i]++;
+                moved = true;
+            }
+    }
+    for (int i = 0; i < s->stages; i++)
+        if (at[i] < s->count[i]) return false;
+    return true;
 }
 
 bool cut_steps(Cut *c, const Schedule *schedule, StepList *out_list) {

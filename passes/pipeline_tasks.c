@@ -120,6 +120,9 @@ static Str carried_name(const Cut *c, const Node *repeat, int k, const char *sid
     return str_internf(c->u->strs, "%s.%s%d.%s", c->from->name, repeat == c->forward ? "act" : "grad", k, side);
 }
 
+// It is used by the task that receives it, and gone when it was sent on: one buffer a chunk, not one a microbatch.
+static Section carried_section(const Cut *c) { return c->roomy ? SECTION_SLOT : SECTION_CHUNK; }
+
 static bool begins_here(const Task *t, const Node *repeat) {
     return t->is & (repeat == t->cut->forward ? ROLE_FIRST : ROLE_LAST);
 }
@@ -141,7 +144,7 @@ static void clone(Task *t, Node *d) {
             internal(t, d->results[0], "more carried values than the pass is made for");
             return;
         }
-        begin[k] = read_buffer(t, carried_name(c, d, k, "in"), SECTION_SLOT, false, &type, d);
+        begin[k] = read_buffer(t, carried_name(c, d, k, "in"), carried_section(c), false, &type, d);
     }
     Node *n = node_clone(t->func, t->func->top, d, t->map);
     for (int k = 0; k < carried; k++) n->args[k] = begin[k];
@@ -353,7 +356,7 @@ static void do_carried(Task *t, Node *repeat, Roles ends) {
     if (!repeat || t->is & ends) return;
     if (!t->onward) clone(t, repeat);
     for (int k = 0; k < repeat_carries(repeat) && c->ok; k++)
-        write_buffer(t, carried_name(c, repeat, k, "out"), SECTION_SLOT, false, false, t->onward[k], repeat);
+        write_buffer(t, carried_name(c, repeat, k, "out"), carried_section(c), false, false, t->onward[k], repeat);
 }
 
 static void route_carried(Cut *c, const Node *repeat, Way way, int phase) {

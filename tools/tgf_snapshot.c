@@ -318,7 +318,8 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
             text = arena_printf(r->arena, "%s\n    mesh stages = %d", text, (int)stages);
         }
         for (int m = 0; m < meshes; m++) {
-            int64_t extent = left >= 2 ? 2 + draw(r, (uint32_t)(left - 1)) : 1;
+            int64_t room = m + 1 < meshes && left >= 4 ? left / 2 : left; // something for the next mesh axis
+            int64_t extent = room >= 2 ? 2 + draw(r, (uint32_t)(room - 1)) : 1;
             if (extent == 1) {
                 meshes = m;
                 break;
