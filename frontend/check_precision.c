@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// check_precision: the line `precision bf16 (master = f32, reduce = f32)` of a strategy.
+// check_precision: the line `precision bf16  master = f32, reduce = f32` of a strategy; f16 also has `scale = 65536`.
 #include "frontend/front.h"
+#include <stdlib.h>
 
 static bool element_type(Front *f, const Name *name, DType *out) {
     static const char *const words[] = {"f32", "bf16", "f16"};
@@ -13,9 +14,19 @@ static bool element_type(Front *f, const Name *name, DType *out) {
     return false;
 }
 
+static bool read_scale(Front *f, const Name *value, int64_t *out) {
+    int64_t x = 0;
+    bool digits = *value->str && strspn(value->str, "0123456789") == strlen(value->str) && strlen(value->str) < 10;
+    if (digits) x = strtoll(value->str, NULL, 10);
+    if (x >= 1 && x <= SCALE_MAX && !(x & (x - 1))) return *out = x, true;
+    diag_error(f->diag, value->loc, "the first loss scale is a power of two, from 1 to %d", SCALE_MAX);
+    return false;
+}
+
 void check_precision(Front *f, const Line *l, Strategy *s) {
     DType compute = DT_F32, master = DT_F32, reduce = DT_F32;
-    const Name *of_master = NULL, *of_reduce = NULL;
+    const Name *of_master = NULL, *of_reduce = NULL, *of_scale = NULL;
+    int64_t scale = 65536;
     if (s->has_precision) {
         diag_error(f->diag, l->head.loc, "a strategy has one precision line");
         diag_note(f->diag, s->precision_loc, "the first is here");
@@ -28,21 +39,27 @@ void check_precision(Front *f, const Line *l, Strategy *s) {
     bool ok = element_type(f, &l->names.at[0], &compute);
     for (int i = 0; i < l->options.n; i++) {
         const Option *o = &l->options.at[i];
-        bool is_master = !strcmp(o->key.str, "master");
-        if (o->bare || (!is_master && strcmp(o->key.str, "reduce"))) {
+        const Name **of = !strcmp(o->key.str, "master")   ? &of_master
+                          : !strcmp(o->key.str, "reduce") ? &of_reduce
+                          : !strcmp(o->key.str, "scale")  ? &of_scale
+                                                          : NULL;
+        if (o->bare || !of) {
             Near near = near_to(o->key.str);
             near_try(&near, "master");
             near_try(&near, "reduce");
+            near_try(&near, "scale");
             diag_error(f->diag, o->key.loc, "precision has no option '%s'%s", o->key.str, near_text(&near, f->arena));
             ok = false;
             continue;
         }
-        *(is_master ? &of_master : &of_reduce) = &o->value;
-        ok &= element_type(f, &o->value, is_master ? &master : &reduce);
+        *of = &o->value;
+        ok &= of == &of_scale ? read_scale(f, &o->value, &scale)
+                              : element_type(f, &o->value, of == &of_master ? &master : &reduce);
     }
     if (!ok) return;
-    if (compute == DT_F16)
-        diag_error(f->diag, l->names.at[0].loc, "not yet supported: 'precision f16' (it needs loss scaling; use bf16)");
+    if (of_scale && compute != DT_F16)
+        diag_error(f->diag, of_scale->loc, "the loss is scaled with f16 only: %s has the range of f32",
+                   dtype_name(compute));
     else if (master != DT_F32)
         diag_error(f->diag, of_master->loc, "not yet supported: parameters kept in %s", dtype_name(master));
     else if (reduce != DT_F32 && reduce != compute)
@@ -52,5 +69,6 @@ void check_precision(Front *f, const Line *l, Strategy *s) {
     s->compute = compute;
     s->master = master;
     s->reduce = reduce;
+    s->scale = scale;
     s->precision_loc = l->head.loc;
 }

@@ -251,6 +251,7 @@ static void precision(Parser *s, Strategy *st) {
     st->master = dtype(s);
     if (!accept_word(s, "reduce")) fail(s, "expected 'reduce'");
     st->reduce = dtype(s);
+    if (accept_word(s, "scale")) st->scale = bounded(s, 1, SCALE_MAX);
     st->precision_loc = location(s);
     newline(s);
 }

@@ -261,6 +261,7 @@ static void print_precision(const Strategy *s, FILE *out) {
     if (!s->has_precision) return;
     fprintf(out, "    precision %s master %s reduce %s", dtype_name(s->compute), dtype_name(s->master),
             dtype_name(s->reduce));
+    if (s->compute == DT_F16) fprintf(out, " scale %" PRId64, s->scale);
     print_loc(out, s->precision_loc);
     fputc('\n', out);
 }

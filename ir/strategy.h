@@ -40,6 +40,8 @@ static inline const char *shard_name(ShardLevel level) {
 // peak fits `memory`.
 typedef enum RecomputeKind { RECOMPUTE_NOTHING, RECOMPUTE_BLOCK, RECOMPUTE_NAMES, RECOMPUTE_AUTO } RecomputeKind;
 
+enum { SCALE_MAX = 1 << 24 };
+
 struct Strategy {
     Str name;
     Mesh mesh;
@@ -60,6 +62,7 @@ struct Strategy {
 
     bool has_precision;            // without: everything in f32
     DType compute, master, reduce; // `precision bf16 master = f32, reduce = f32`
+    int64_t scale;                 // f16: what the loss is multiplied by at first, a power of two up to SCALE_MAX
     Loc precision_loc;
 
     int64_t microbatches; // parts a step's batch is done in, one after the other; 0 or 1: all at once. A pipeline for

@@ -12,6 +12,7 @@
 //
 // A repeat's gradient is a repeat that runs the other way (gradients_repeat.c).
 #include "passes/autodiff.h"
+#include "passes/loss_scale.h"
 #include "passes/pass.h"
 #include "passes/precision.h"
 #include "passes/recompute.h"
@@ -138,13 +139,15 @@ bool pass_autodiff(Unit *u) {
     }
     Node *last = f->top->last;
     Builder b = builder_at_end(f->top, at);
-    a.cotangent[loss->id] = build_const(&b, DT_F32, 1);
+    a.cotangent[loss->id] = loss_scale_seed(&b);
     if (!autodiff_walk(&a, last, &b)) return false;
     for (Node *n = f->top->first; n && n != last->next; n = n->next) {
         if (n->op != OP_param) continue;
         Value *g = a.cotangent[n->results[0]->id];
         b.loc = n->loc;
-        if (g) build_output(&b, precision_gradient(&b, g), str_internf(u->strs, "grad.%s", n->attr.s));
+        if (g)
+            build_output(&b, loss_scale_undo(&b, precision_gradient(&b, g)),
+                         str_internf(u->strs, "grad.%s", n->attr.s));
         else diag_warning(u->diag, n->loc, "parameter '%s' does not influence the loss", n->attr.s);
     }
     simplify_dead(f);

@@ -9,9 +9,11 @@
 //   %v1 = add (mul %v, beta2), (mul %g^2, 1 - beta2)  %v = state "adam.v/w" "w"
 //   %w1 = sub %w, lr * (%m1 / c1 / (sqrt(%v1 / c2) + eps) + decay * %w)     c1 = 1 - beta1^t, c2 = 1 - beta2^t
 //   assign %m, %m1 ; assign %v, %v1 ; assign %w, %w1
-// and outputs "grad_norm" (before clipping) and "lr". In `init` the states begin at zero.
-// Loshchilov, Hutter: "Decoupled weight decay regularization", ICLR 2019.
+// and outputs "grad_norm" (before clipping) and "lr". In `init` the states begin at zero. With a loss scale every
+// assigned value becomes a select, the old one where the step is skipped (loss_scale.h), and t counts the steps that
+// are not. Loshchilov, Hutter: "Decoupled weight decay regularization", ICLR 2019.
 #include "passes/optimizer.h"
+#include "passes/loss_scale.h"
 #include "ir/strategy.h"
 #include "passes/pass.h"
 
@@ -135,8 +137,13 @@ static Value *moving_average(Builder *b, Value *state, Value *x, double beta) {
 
 typedef struct Scalars { // of the step, shared by all parameters
     Value *lr, *clip;    // clip NULL: none
+    Value *done;         // false: the step is skipped; NULL: none is
     Value *unbias_m, *unbias_v;
 } Scalars;
+
+static void assign(Builder *b, const Scalars *s, Value *leaf, Value *x) {
+    build_assign(b, leaf, s->done ? build_map(b, OP_select, s->done, x, leaf) : x);
+}
 
 static void update(Unit *u, Func *f, Builder *b, const Update *w, const Scalars *s) {
     const Recipe *r = u->recipe;
@@ -147,17 +154,17 @@ static void update(Unit *u, Func *f, Builder *b, const Update *w, const Scalars 
         Value *m = add_state(u, b, "adam.m", w->param), *v = add_state(u, b, "adam.v", w->param);
         Value *m1 = moving_average(b, m, g, r->beta1), *v1 = moving_average(b, v, MUL(g, g), r->beta2);
         direction = DIV(MUL(m1, s->unbias_m), ADD(SQRT(MUL(v1, s->unbias_v)), LIT(r->eps)));
-        build_assign(b, m, m1);
-        build_assign(b, v, v1);
+        assign(b, s, m, m1);
+        assign(b, s, v, v1);
     } else if (r->momentum != 0) {
         Value *m = add_state(u, b, "sgd.momentum", w->param), *m1 = ADD(MUL(m, LIT(r->momentum)), g);
-        build_assign(b, m, m1);
+        assign(b, s, m, m1);
         direction = m1;
     } else {
         direction = g;
     }
     if (decays(f, r, w->param)) direction = ADD(direction, MUL(p, LIT(r->decay)));
-    build_assign(b, p, SUB(p, MUL(direction, s->lr)));
+    assign(b, s, p, SUB(p, MUL(direction, s->lr)));
 }
 
 bool pass_optimizer(Unit *u) {
@@ -177,9 +184,11 @@ bool pass_optimizer(Unit *u) {
     b->loc = r->loc;
     Scalars s = {.lr = schedule_rate(b, r, now)};
     if (r->clip > 0) s.clip = build_map(b, OP_minimum, LIT(1), DIV(LIT(r->clip), ADD(norm, LIT(1e-6))), NULL);
+    Value *updates = now; // made before this one
+    if (loss_is_scaled(u)) s.done = loss_scale_check(b, norm, now, &updates);
     if (r->optimizer == OPTIMIZER_ADAMW) {
-        s.unbias_m = schedule_unbias(b, now, r->beta1);
-        s.unbias_v = schedule_unbias(b, now, r->beta2);
+        s.unbias_m = schedule_unbias(b, updates, r->beta1);
+        s.unbias_v = schedule_unbias(b, updates, r->beta2);
     }
     bool sharded = u->strategy && u->strategy->shard != SHARD_NOTHING;
     for (int i = 0; i < all.n; i++) {

@@ -111,9 +111,10 @@ static bool like_param(const Func *f, const Type *t) {
     return false;
 }
 
-bool precision_passes_pending(const Func *f, const Node *cast) {
+MeshSet precision_passes_pending(const Func *f, const Node *cast) {
     const Value *x = cast->args[0], *y = cast->results[0];
-    if (dtype_bytes(y->type.dtype) <= dtype_bytes(x->type.dtype)) return true;
+    int from = dtype_bytes(x->type.dtype), to = dtype_bytes(y->type.dtype);
+    if (to <= from) return to < from ? ~f->unit->mesh.time : ~(MeshSet)0;
     bool rounded = x->def && x->def->op == OP_cast; // precision_gradient's
-    return !rounded && like_param(f, &y->type);
+    return !rounded && like_param(f, &y->type) ? ~(MeshSet)0 : 0;
 }

@@ -228,7 +228,7 @@ static MeshSet accepted(const Pending *p, const Node *n, int arg) {
     case OP_div: return arg == 0 && is_scale(p, x, n->args[1]) ? p->everything : 0;
     case OP_cast:
         if (!dtype_is_float(x->type.dtype) || !dtype_is_float(y->type.dtype)) return 0;
-        return precision_passes_pending(p->f, n) ? p->everything : 0;
+        return precision_passes_pending(p->f, n) & p->everything;
     case OP_mask: return n->attr.f == 0 ? p->everything : 0;
     case OP_expand: return grows(p, x, y) ? 0 : p->everything;
     case OP_place:

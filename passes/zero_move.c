@@ -9,7 +9,8 @@
 //       %q: f32[width/data=8] = part %d over width on data ; yield %q          %a: f32[width=8] = all_gather %s
 //   }                                                                          ... dot %x, %a }
 //
-// A gradient that a repeat adds up in a carry is cut in each iteration: the carry is a part too.
+// A gradient that a repeat adds up in a carry is cut in each iteration: the carry is a part too. Parts move through
+// casts and scales on their way.
 #include "passes/zero.h"
 
 // ---- parts into repeats ----
@@ -54,11 +55,30 @@ static bool cut_sum(Zero *z, Value *v, const Value *param, Cut cut) {
     return true;
 }
 
+// A map of a tensor and numbers (casts, the loss scale): the tensor is cut instead of the result.
+static bool cut_map(Zero *z, Node *map, Node *part, Cut cut) {
+    int at = -1;
+    for (int i = 0; i < map->nargs; i++) {
+        if (type_find(&map->args[i]->type, cut.axis) < 0) continue;
+        if (at >= 0) return true;
+        at = i;
+    }
+    if (!(map->args[at] = part_behind(z, map->args[at], cut, part->loc))) return false;
+    Node *inner = map->args[at]->def;
+    if (!layout_infer(z->u, map)) return z->ok = false;
+    map->results[0]->type.sum = map->results[0]->type.max = 0;
+    layout_replace(z->f, part->results[0], map->results[0], NULL);
+    node_remove(part);
+    return zero_move_part(z, inner);
+}
+
 bool zero_move_part(Zero *z, Node *part) {
     Value *v = part->args[0], *p = part->results[0];
     Node *n = v->def;
     Cut cut = {part->attr.axes.at[0], part->attr.mesh};
-    if (!n || n->op != OP_repeat || uses_of(z, v) != 1) return true;
+    if (!n || uses_of(z, v) != 1) return true;
+    if (op_info(n->op)->traits & TRAIT_MAP) return cut_map(z, n, part, cut);
+    if (n->op != OP_repeat) return true;
     Node *yield = block_yield(n->body);
     int k = v->index;
     Value *x = yield->args[k];

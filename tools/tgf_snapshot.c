@@ -370,10 +370,12 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
             text = arena_printf(r->arena, "%s\n    recompute %s", text, again[which]);
             label = arena_printf(r->arena, "%s recompute %s", label, again[which]);
         }
-        int precision = (int)draw(r, 6); // of six strategies one in bf16, one that also reduces gradients in it
-        if (precision < 2) {
-            text = arena_printf(r->arena, "%s\n    precision bf16  reduce = %s", text, precision ? "bf16" : "f32");
-            label = arena_printf(r->arena, "%s bf16%s", label, precision ? "/bf16" : "");
+        static const char *const halves[][2] = {{"bf16", "f32"}, {"bf16", "bf16"}, {"f16", "f32"}, {"f16", "f16"}};
+        uint32_t half = draw(r, 10); // four of ten
+        if (half < sizeof halves / sizeof *halves) {
+            const char *const *h = halves[half];
+            text = arena_printf(r->arena, "%s\n    precision %s  reduce = %s", text, h[0], h[1]);
+            label = arena_printf(r->arena, "%s %s/%s", label, h[0], h[1]);
         }
         text = arena_printf(r->arena, "%s\n}\n", text);
         // Legal: the passes accept it. A refusal is the user's kind of error; anything else would show as internal and

@@ -9,6 +9,7 @@
 #include "tools/tgf.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,9 @@ typedef struct Trainer {
     double began, shown; // seconds
     int64_t first;       // step the run began with
     bool line_open;
+    bool scaled;     // precision f16: the loss is scaled, steps whose gradients are not finite are skipped
+    float scale;     // of the loss, in the last step
+    int32_t skipped; // steps, since step 1
 } Trainer;
 
 static volatile sig_atomic_t stopped;
@@ -88,6 +92,7 @@ static Status check_inputs(Trainer *t) {
     const Plan *p = program_plan(t->program);
     const PlanProgram *f = plan_program(p, "train");
     if (!f) return status_make(STATUS_INVALID, "the model has no `train { ... }` recipe");
+    t->scaled = plan_leaf(p, PLAN_OUTPUT, "loss_scale") >= 0;
     const PlanLeaf *tokens = NULL, *labels = NULL;
     for (int i = 0; i < f->ninputs; i++) {
         const PlanLeaf *l = &p->leaves[f->inputs[i]];
@@ -136,9 +141,10 @@ static void show(Trainer *t, int64_t step, double loss, bool last) {
     if (t->flags->quiet || (!last && now - t->shown < (terminal ? 0.2 : 5))) return;
     t->shown = now;
     double done = (double)(step + 1 - t->first), left = took / done * (double)(t->steps - step - 1);
-    printf("%sstep %" PRId64 "/%" PRId64 "  loss %.4f  %.0f tokens/s  %d:%02d left%s", terminal ? "\r" : "", step + 1,
-           t->steps, loss, done * (double)(t->batch * t->seq) / took, (int)left / 60, (int)left % 60,
-           terminal ? "   " : "\n");
+    printf("%sstep %" PRId64 "/%" PRId64 "  loss %.4f  %.0f tokens/s  %d:%02d left", terminal ? "\r" : "", step + 1,
+           t->steps, loss, done * (double)(t->batch * t->seq) / took, (int)left / 60, (int)left % 60);
+    if (t->skipped) printf("  %d skipped", t->skipped);
+    fputs(terminal ? "   " : "\n", stdout);
     t->line_open = terminal;
     fflush(stdout);
 }
@@ -163,7 +169,15 @@ static Status one_step(Trainer *t, int64_t step, float *out_loss) {
     STATUS_TRY(program_set_optional(t->program, "seed", (int32_t)t->seed));
     STATUS_TRY(program_run(t->program, "train"));
     STATUS_TRY(program_get_output(t->program, "loss", PLAN_F32, out_loss, 1));
-    if (*out_loss != *out_loss)
+    return status_ok();
+}
+
+// A skipped step halves the loss scale; at 1 there is nothing left to halve.
+static Status check_finite(Trainer *t, int64_t step, float loss, float norm) {
+    bool skipped = t->scaled && !isfinite(norm);
+    if (skipped && t->scale <= 1)
+        return status_make(STATUS_RANGE, "gradients of step %" PRId64 " are not finite at a loss scale of 1", step + 1);
+    if (loss != loss && !skipped)
         return status_make(STATUS_RANGE, "the loss of step %" PRId64 " is not a number", step + 1);
     return status_ok();
 }
@@ -177,13 +191,24 @@ static Status loop(Trainer *t) {
         STATUS_TRY(program_get_output(t->program, "lr", PLAN_F32, &rate, 1));
         if (plan_leaf(program_plan(t->program), PLAN_OUTPUT, "grad_norm") >= 0)
             STATUS_TRY(program_get_output(t->program, "grad_norm", PLAN_F32, &norm, 1));
+        if (t->scaled) {
+            STATUS_TRY(program_get_output(t->program, "loss_scale", PLAN_F32, &t->scale, 1));
+            STATUS_TRY(program_get_output(t->program, "skipped_steps", PLAN_I32, &t->skipped, 1));
+        }
+        STATUS_TRY(check_finite(t, step, loss, norm));
         bool last = step + 1 == t->steps || stopped;
-        MetricsValue values[] = {{"loss", loss}, {"lr", rate}, {"grad_norm", norm}, {"val_loss", 0}};
+        MetricsValue values[6] = {{"loss", loss}, {"lr", rate}, {"grad_norm", norm}};
         int n = 3;
+        if (t->scaled) {
+            values[n++] = (MetricsValue){"loss_scale", t->scale};
+            values[n++] = (MetricsValue){"skipped_steps", t->skipped};
+        }
         if (step + 1 == t->steps || (f->eval_every && (step + 1) % f->eval_every == 0)) {
-            STATUS_TRY(validate(t, &values[n++].value));
+            double held;
+            STATUS_TRY(validate(t, &held));
+            values[n++] = (MetricsValue){"val_loss", held};
             end_line(t);
-            if (!f->quiet) printf("step %" PRId64 "  validation loss %.4f\n", step + 1, values[3].value);
+            if (!f->quiet) printf("step %" PRId64 "  validation loss %.4f\n", step + 1, held);
         }
         STATUS_TRY(metrics_write(t->metrics, step + 1, values, n));
         show(t, step, loss, last);
@@ -228,6 +253,8 @@ static Status run(Trainer *t, Arena *a) {
                program_plan(t->program)->model, plan_ranks(program_plan(t->program)), program_threads(t->program),
                t->batch, t->seq, (double)program_memory(t->program, 0).slab / 1e6);
     STATUS_TRY(loop(t));
+    if (t->skipped && !f->quiet)
+        printf("%d steps skipped: their gradients were beyond f16; loss scale %.0f\n", t->skipped, t->scale);
     metrics_close(t->metrics);
     t->metrics = NULL;
     const char *curve = f->curve ? f->curve : f->save ? arena_printf(a, "%s/loss.svg", f->save) : NULL;

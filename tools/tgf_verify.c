@@ -6,7 +6,6 @@
 #include "tools/tgf.h"
 #include "base/vec.h"
 #include "tools/tgf_verify.h"
-#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 // One rank in one precision. Snapshots of steps in 16 bits hold their spreads.
 typedef struct Truth {
     DType compute, reduce;
+    int64_t scale;
     Built one;
     Snapshot made, probed; // probed: with probes
     double tolerance;
@@ -95,10 +95,17 @@ static int run_moved(const Verify *v, const CompileRequest *request, Snapshot *m
     return rc;
 }
 
+static const char *precision_line(char *line, size_t size, DType compute, DType reduce, int64_t scale) {
+    int n = snprintf(line, size, "\n    precision %s  reduce = %s", dtype_name(compute), dtype_name(reduce));
+    if (compute == DT_F16) n += snprintf(line + n, size - (size_t)n, ", scale = %" PRId64, scale);
+    snprintf(line + n, size - (size_t)n, "\n");
+    return line;
+}
+
 static int run_truth(const Verify *v, const Truth *t, bool probe, Built *b, Snapshot *out) {
-    char extra[128];
-    snprintf(extra, sizeof extra, "strategy one_rank_ {\n    precision %s  reduce = %s\n}\n", dtype_name(t->compute),
-             dtype_name(t->reduce));
+    char line[128], extra[256];
+    snprintf(extra, sizeof extra, "strategy one_rank_ {%s}\n",
+             precision_line(line, sizeof line, t->compute, t->reduce, t->scale));
     CompileRequest r = {.probe = probe};
     if (t->compute == DT_F32) return run_layout(v, &r, b, out);
     r.strategy = "one_rank_";
@@ -110,13 +117,18 @@ static int run_truth(const Verify *v, const Truth *t, bool probe, Built *b, Snap
 // What a layout's step is compared with: one rank's in the same precision. 0, or a status after reporting.
 static int truth_of(Verify *v, const Strategy *s, Truth **out) {
     Truth want = {.compute = DT_F32, .reduce = DT_F32};
-    if (s && s->has_precision && s->compute != DT_F32) want.compute = s->compute, want.reduce = s->reduce;
+    if (s && s->has_precision && s->compute != DT_F32)
+        want = (Truth){.compute = s->compute, .reduce = s->reduce, .scale = s->compute == DT_F16 ? s->scale : 0};
     for (int i = 0; i < v->ntruths; i++)
-        if (v->truths[i].compute == want.compute && v->truths[i].reduce == want.reduce) {
+        if (v->truths[i].compute == want.compute && v->truths[i].reduce == want.reduce &&
+            v->truths[i].scale == want.scale) {
             *out = &v->truths[i];
             return 0;
         }
-    assert(v->ntruths < TRUTHS);
+    if (v->ntruths == TRUTHS) {
+        fprintf(stderr, "tgf: error: more than %d precisions to compare\n", TRUTHS);
+        return 2;
+    }
     Truth *t = &v->truths[v->ntruths++];
     *t = want;
     *out = t;
@@ -319,9 +331,9 @@ static char *strategy_text(Arena *a, const Strategy *s, const char *name, const 
     if (s->recompute == RECOMPUTE_BLOCK) text = arena_printf(a, "%s\n    recompute block", text);
     for (int i = 0; i < s->nrecompute; i++)
         text = arena_printf(a, "%s%s %s", text, i ? "," : "\n    recompute", s->recompute_names[i]);
+    char line[128];
     if (s->has_precision)
-        text =
-            arena_printf(a, "%s\n    precision %s  reduce = %s", text, dtype_name(s->compute), dtype_name(s->reduce));
+        text = arena_printf(a, "%s%s", text, precision_line(line, sizeof line, s->compute, s->reduce, s->scale));
     return arena_printf(a, "%s\n}\n", text);
 }
 
