@@ -95,25 +95,108 @@ static bool push(int64_t *at, int64_t bytes, int64_t *out_offset) {
     return checked_add(*at, bytes, at) && checked_round_up(*at, SLAB_ALIGN, at);
 }
 
+static void cover(int64_t offset, int64_t end, int64_t *zero_offset, int64_t *zero_bytes) {
+    if (!*zero_bytes) *zero_offset = offset;
+    if (end - *zero_offset > *zero_bytes) *zero_bytes = end - *zero_offset;
+}
+
 static bool place_leaf(Storage *s, const Leaf *l) {
     if (l->section == SECTION_WORK) return true;
     if (l->section == SECTION_RANK) {
         if (!push(&s->rank_bytes, l->bytes, &l->offset[0])) return false;
-        if (l->zero && !s->rank_zero_bytes) s->rank_zero_offset = l->offset[0];
-        if (l->zero) s->rank_zero_bytes = s->rank_bytes - s->rank_zero_offset;
+        if (l->zero) cover(l->offset[0], s->rank_bytes, &s->rank_zero_offset, &s->rank_zero_bytes);
         return true;
     }
     for (int v = 0; v < s->pipeline->nvariants; v++) {
         VariantStorage *of = &s->variants[v];
+        int64_t *at = l->section == SECTION_CHUNK ? &of->chunk_bytes : &of->slot_bytes, from = *at;
         if (l->offset[v] < 0) continue;
-        int64_t bytes = storage_leaf_bytes(s, l, v),
-                *at = l->section == SECTION_CHUNK ? &of->chunk_bytes : &of->slot_bytes;
-        if (!push(at, bytes, &l->offset[v])) return false;
-        if (l->section == SECTION_CHUNK) of->kind_bytes[l->kind] += *at - l->offset[v];
-        if (l->zero && !of->zero_bytes) of->zero_offset = l->offset[v];
-        if (l->zero) of->zero_bytes = of->chunk_bytes - of->zero_offset;
+        if (!push(at, storage_leaf_bytes(s, l, v), &l->offset[v])) return false;
+        if (l->section == SECTION_CHUNK) of->kind_bytes[l->kind] += *at - from;
+        if (l->zero) cover(l->offset[v], *at, &of->zero_offset, &of->zero_bytes);
     }
     return true;
+}
+
+// ---- buffers
+//
+// Between two programs ("train", "eval") no buffer holds anything: what only one of them uses may lie where another has
+// something else. Those that begin as zero come first in each, so that one piece of memory is cleared.
+
+// The one program that runs the tasks with this buffer; -1: several.
+static int program_of(const Unit *u, const int *program_of_func, const Leaf *l) {
+    int program = -2;
+    for (int i = 0; i < u->funcs.n; i++)
+        for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next)
+            if (n->op == OP_buffer && n->attr.s == l->name)
+                program = program == -2 || program == program_of_func[i] ? program_of_func[i] : -1;
+    return program < 0 ? -1 : program;
+}
+
+// By function: the program whose steps run it; -1: none or several.
+static int *programs_of_funcs(const Unit *u, const Storage *s) {
+    const Pipeline *p = s->pipeline;
+    int *of = NEW_ARRAY(u->scratch, int, u->funcs.n + 1);
+    for (int f = 0; f < u->funcs.n; f++) of[f] = -2;
+    for (int i = 0; i < p->nlists; i++)
+        for (int stage = 0; stage < p->nstages; stage++)
+            for (int64_t k = 0; k < p->lists[i].count[stage]; k++) {
+                const Step *step = &p->lists[i].steps[stage][k];
+                if (step->kind == STEP_RUN) of[step->func] = of[step->func] == -2 || of[step->func] == i ? i : -1;
+            }
+    return of;
+}
+
+static bool place_program(Storage *s, int first, const int *program, int wanted) {
+    for (int zero = 1; zero >= 0; zero--)
+        for (int i = first; i < s->nleaves; i++) {
+            bool early = wanted < 0 ? !s->leaves[i].zero : s->leaves[i].zero; // the common zeros beside the others'
+            if (program[i - first] == wanted && early == zero && !place_leaf(s, &s->leaves[i])) return false;
+        }
+    return true;
+}
+
+typedef struct Ends {
+    int64_t chunk, slot;
+} Ends;
+
+static bool place_buffers(const Unit *u, Storage *s, int first) {
+    int nvariants = s->pipeline->nvariants, *of = programs_of_funcs(u, s);
+    int *program = NEW_ARRAY(u->scratch, int, s->nleaves - first + 1);
+    int64_t *before = NEW_ARRAY(u->scratch, int64_t, nvariants + 1);
+    Ends *begin = NEW_ARRAY(u->scratch, Ends, nvariants + 1), *end = NEW_ARRAY(u->scratch, Ends, nvariants + 1);
+    for (int i = first; i < s->nleaves; i++) program[i - first] = program_of(u, of, &s->leaves[i]);
+    for (int v = 0; v < nvariants; v++) before[v] = s->variants[v].chunk_bytes;
+    if (!place_program(s, first, program, -1)) return false;
+    int64_t rank = s->rank_bytes, rank_end = rank;
+    for (int v = 0; v < nvariants; v++)
+        begin[v] = end[v] = (Ends){s->variants[v].chunk_bytes, s->variants[v].slot_bytes};
+    for (int i = 0; i < s->pipeline->nlists; i++) {
+        s->rank_bytes = rank;
+        for (int v = 0; v < nvariants; v++)
+            s->variants[v].chunk_bytes = begin[v].chunk, s->variants[v].slot_bytes = begin[v].slot;
+        if (!place_program(s, first, program, i)) return false;
+        if (s->rank_bytes > rank_end) rank_end = s->rank_bytes;
+        for (int v = 0; v < nvariants; v++) {
+            if (s->variants[v].chunk_bytes > end[v].chunk) end[v].chunk = s->variants[v].chunk_bytes;
+            if (s->variants[v].slot_bytes > end[v].slot) end[v].slot = s->variants[v].slot_bytes;
+        }
+    }
+    s->rank_bytes = rank_end;
+    for (int v = 0; v < nvariants; v++) {
+        VariantStorage *x = &s->variants[v];
+        x->chunk_bytes = end[v].chunk;
+        x->slot_bytes = end[v].slot;
+        x->kind_bytes[LEAF_BUFFER] = end[v].chunk - before[v];
+    }
+    return true;
+}
+
+// ---- all
+
+static bool too_large(const Unit *u) {
+    diag_error(u->diag, (Loc){0}, "the memory of one rank is larger than any machine's");
+    return false;
 }
 
 bool memory_place_leaves(Unit *u, Storage *s) {
@@ -122,21 +205,16 @@ bool memory_place_leaves(Unit *u, Storage *s) {
         for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next) count += memory_leaf_kind(n) >= 0;
     s->leaves = NEW_ARRAY(u->arena, Leaf, count + 1);
     s->variants = NEW_ARRAY(u->arena, VariantStorage, s->pipeline->nvariants + 1);
-    for (int kind = 0; kind < LEAF_KINDS; kind++)
-        for (int zero = kind == LEAF_BUFFER; zero >= 0; zero--) {
-            int first = s->nleaves;
-            for (int i = 0; i < u->funcs.n; i++)
-                for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next)
-                    if (memory_leaf_kind(n) == kind && (n->op == OP_buffer && n->attr.flag) == zero &&
-                        !add_leaf(u, s, n, s->pipeline->variant_of[i]))
-                        return false;
-            for (int i = first; i < s->nleaves; i++) {
-                if (is_local(u, &s->leaves[i])) s->leaves[i].section = SECTION_WORK;
-                if (!place_leaf(s, &s->leaves[i])) {
-                    diag_error(u->diag, (Loc){0}, "the memory of one rank is larger than any machine's");
-                    return false;
-                }
-            }
+    for (int kind = 0; kind < LEAF_KINDS; kind++) {
+        int first = s->nleaves;
+        for (int i = 0; i < u->funcs.n; i++)
+            for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next)
+                if (memory_leaf_kind(n) == kind && !add_leaf(u, s, n, s->pipeline->variant_of[i])) return false;
+        for (int i = first; i < s->nleaves && kind != LEAF_BUFFER; i++) {
+            if (is_local(u, &s->leaves[i])) s->leaves[i].section = SECTION_WORK;
+            if (!place_leaf(s, &s->leaves[i])) return too_large(u);
         }
+        if (kind == LEAF_BUFFER && !place_buffers(u, s, first)) return too_large(u);
+    }
     return true;
 }

@@ -44,12 +44,14 @@ static void sum_parts(Storage *s, int stage) {
     const StageStorage *of = &s->stages[stage];
     s->slab_bytes = of->slab_bytes;
     s->activation_bytes = of->slab_bytes - of->work_base;
-    s->param_bytes = s->state_bytes = s->io_bytes = s->buffer_bytes = 0;
+    s->param_bytes = s->state_bytes = s->io_bytes = 0;
+    s->buffer_bytes = s->rank_bytes; // but for states, inputs and outputs
     for (int i = 0; i < s->nleaves; i++) {
         const Leaf *l = &s->leaves[i];
-        if (l->section != SECTION_RANK) continue;
+        if (l->section != SECTION_RANK || l->kind == LEAF_BUFFER) continue;
         int64_t bytes = (l->bytes + SLAB_ALIGN - 1) / SLAB_ALIGN * SLAB_ALIGN;
-        *(l->kind == LEAF_STATE ? &s->state_bytes : l->kind == LEAF_BUFFER ? &s->buffer_bytes : &s->io_bytes) += bytes;
+        *(l->kind == LEAF_STATE ? &s->state_bytes : &s->io_bytes) += bytes;
+        s->buffer_bytes -= bytes;
     }
     for (int c = 0; c < p->nchunks; c++) {
         const VariantStorage *v = &s->variants[p->chunks[c].variant];

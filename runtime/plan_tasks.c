@@ -113,9 +113,10 @@ Status plan_check_leaf_place(const Plan *p, const PlanLeaf *l) {
     return status_ok();
 }
 
-// What stays across calls or tasks shares no memory with anything: parameters, states, inputs and buffers.
+// What stays across calls shares no memory with anything. Buffers of different programs may share theirs.
 typedef struct Place {
     int64_t from, to;
+    bool buffer;
     Str name;
 } Place;
 
@@ -131,13 +132,18 @@ static Status check_overlap(const Plan *p, PlanSection section, int variant) {
     for (int i = 0; i < p->nleaves; i++) {
         const PlanLeaf *l = &p->leaves[i];
         if (l->section != section || l->offset[variant] < 0) continue;
-        at[n++] = (Place){l->offset[variant], l->offset[variant] + plan_leaf_bytes(p, l, variant), l->name};
+        at[n++] = (Place){l->offset[variant], l->offset[variant] + plan_leaf_bytes(p, l, variant),
+                          l->kind == PLAN_BUFFER, l->name};
     }
     Status s = status_ok();
     qsort(at, (size_t)n, sizeof *at, place_order);
-    for (int i = 1; i < n && !status_failed(&s); i++)
-        if (at[i - 1].to > at[i].from)
-            s = status_make(STATUS_CORRUPT, "plan: '%s' and '%s' overlap in the slab", at[i - 1].name, at[i].name);
+    const Place *last[2] = {NULL, NULL}; // that reaches farthest: of others, of buffers
+    for (int i = 0; i < n && !status_failed(&s); i++) {
+        for (int k = 0; k <= !at[i].buffer; k++)
+            if (last[k] && last[k]->to > at[i].from)
+                s = status_make(STATUS_CORRUPT, "plan: '%s' and '%s' overlap in the slab", last[k]->name, at[i].name);
+        if (!last[at[i].buffer] || last[at[i].buffer]->to < at[i].to) last[at[i].buffer] = &at[i];
+    }
     free(at);
     return s;
 }

@@ -148,9 +148,15 @@ void stats_print(const Unit *u, double seconds, FILE *out) {
         fprintf(out, "memory per rank, exact and %s: %" PRId64 " bytes (%s)\n",
                 alike ? "the same on every rank" : "of the stage that needs most", s->slab_bytes,
                 human((double)s->slab_bytes, text, sizeof text));
-        for (int i = 0; i < s->pipeline->nstages && !alike; i++)
-            fprintf(out, "  stage %-38d %14" PRId64 "  %s\n", i, s->stages[i].slab_bytes,
+        for (int i = 0, from = 0; i < s->pipeline->nstages && !alike; i++) { // neighbours of one size together
+            if (i + 1 < s->pipeline->nstages && s->stages[i + 1].slab_bytes == s->stages[i].slab_bytes) continue;
+            char which[40];
+            if (from < i) snprintf(which, sizeof which, "stages %d to %d", from, i);
+            else snprintf(which, sizeof which, "stage %d", i);
+            fprintf(out, "  %-44s %14" PRId64 "  %s\n", which, s->stages[i].slab_bytes,
                     human((double)s->stages[i].slab_bytes, text, sizeof text));
+            from = i + 1;
+        }
         const struct {
             const char *what;
             int64_t bytes;
