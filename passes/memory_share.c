@@ -213,13 +213,14 @@ static void share_stacked(Memory *m, const Node *n, int k) {
     b->open = true;
 }
 
-// The last time anything but `except` reads the buffer.
+// The last time anything but `except` (a repeat: all of it) reads the buffer.
 static int last_read(Memory *m, const Block *b, int buf, const Node *except, int *clock) {
     int last = -1;
     for (const Node *n = b->first; n; n = n->next) {
         int at = (*clock)++;
         if (n->op == OP_repeat) {
             int inside = last_read(m, n->body, buf, except, clock), end = (*clock)++;
+            if (n == except) continue;
             if (inside >= 0) last = end;
             for (int i = 0; i < n->nargs; i++)
                 if (m->ref[n->args[i]->id].buf == buf && end > last) last = end;
@@ -233,8 +234,38 @@ static int last_read(Memory *m, const Block *b, int buf, const Node *except, int
     return last;
 }
 
+// A leaf that a repeat goes through, reading a slice and yielding the one to be there instead: slice by slice in place.
+// So gradients are added to their sums. The slice is read by nothing behind what makes the new one.
+static bool share_through(Memory *m, const Node *n) {
+    const Value *v = n->args[1], *leaf = n->args[0];
+    const Node *r = v->def;
+    if (!r || r->op != OP_repeat || v->index < repeat_carries(r) || own_root(m, v, m->f->top) < 0) return false;
+    int buf = m->ref[leaf->id].buf, at = -1, clock = 0;
+    for (int i = 0; i < r->nargs; i++) {
+        if (m->ref[r->args[i]->id].buf != buf) continue;
+        bool stacked = i >= repeat_carries(r) && i < repeat_carries(r) + repeat_stacked(r);
+        if (at >= 0 || !stacked || !memory_is_whole(m, r->args[i])) return false;
+        at = i;
+    }
+    if (at < 0 || last_read(m, m->f->top, buf, r, &clock) >= memory_repeat(m, r)->begin) return false;
+    const Value *slice = r->body->params[at + 1], *next = block_yield(r->body)->args[v->index];
+    const Node *maker = next->def;
+    if (!maker || maker->parent != r->body || !type_same_dims(&slice->type, &next->type) ||
+        slice->type.dtype != next->type.dtype)
+        return false;
+    int reads = 0;
+    for (const Node *b = r->body->first; b; b = b->next)
+        for (int i = 0; i < b->nargs; i++) reads += b->args[i] == slice && b != maker;
+    if (reads || (!is_each(maker) && maker->op != OP_fused)) return false; // inner bodies take it as an operand
+    for (int i = 0; i < maker->nargs && maker->op == OP_fused; i++)
+        if (maker->args[i] == slice && !fused_in_place(m, maker, next, maker->body->params[i])) return false;
+    join(m, m->ref[v->id].buf, buf);
+    return true;
+}
+
 static void share_assign(Memory *m, const Node *n) {
     const Value *v = n->args[1];
+    if (share_through(m, n)) return;
     int x = own_root(m, v, m->f->top), leaf = m->ref[n->args[0]->id].buf, clock = 0;
     if (x < 0 || !v->def) return;
     int made = m->bufs.at[x].first;

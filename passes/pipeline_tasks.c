@@ -338,6 +338,40 @@ static void do_effects(Task *t, const Holders *h) {
         if (has_effect(t, n, h)) clone(t, n);
 }
 
+// Gradients that a repeat stacks are added to the sums where they are made, a layer at a time, so that no second stack
+// of them is needed: the sum goes through the repeat.
+//   %g = repeat %d, %w over layer ... { ... yield %e, %f }       %g = repeat %d, %w, %sum over layer ... {
+//   %t = add %sum, %g ; assign %sum, %t                              ... %a = add %s, %f ; yield %e, %a } ; assign
+//   %sum, %g
+static bool add_inside(Task *t, const Want *w, Value *v) {
+    Cut *c = t->cut;
+    Node *r = v->def;
+    int carries = r->op == OP_repeat ? repeat_carries(r) : 0;
+    if (!w->add || r->op != OP_repeat || v->index < carries || c->uses[w->value->id] != 1) return false;
+    int at = carries + repeat_stacked(r);
+    Value *buffer = read_buffer(t, w->buffer, w->section, w->zero, &v->type, w->value->def);
+    Node *read = buffer->def, *yield = block_yield(r->body);
+    node_remove(read);
+    node_insert_before(r, read);
+    Value *made = yield->args[v->index], *slice = block_add_param(r->body, &made->type, NULL);
+    Value **args = NEW_ARRAY(c->u->arena, Value *, r->nargs + 1);
+    memcpy(args, r->args, sizeof *args * (size_t)at);
+    memcpy(args + at + 1, r->args + at, sizeof *args * (size_t)(r->nargs - at));
+    args[at] = buffer;
+    memmove(r->body->params + at + 2, r->body->params + at + 1, sizeof *args * (size_t)(r->nargs - at));
+    r->body->params[at + 1] = slice;
+    r->args = args;
+    r->nargs++;
+    for (int i = 0; i < r->body->nparams; i++) r->body->params[i]->index = i;
+    r->attr.j++;
+    Node *add = node_new(t->func, OP_add, (Value *[]){slice, made}, 2, 1, NULL, made->def ? made->def->loc : r->loc);
+    add->results[0]->type = made->type;
+    node_insert_before(yield, add);
+    yield->args[v->index] = add->results[0];
+    append(t, OP_assign, (Value *[]){buffer, v}, 2, NULL, NULL, w->value->def);
+    return true;
+}
+
 static void do_wants(Task *t) {
     Cut *c = t->cut;
     for (int i = 0; i < c->wants.n && c->ok; i++) {
@@ -346,7 +380,7 @@ static void do_wants(Task *t) {
         Value *v = get(t, w.value);
         if (!v) return;
         if (v->def->op == OP_buffer && v->def->attr.s == w.buffer) continue; // nothing was to be reduced
-        write_buffer(t, w.buffer, w.section, w.zero, w.add, v, w.value->def);
+        if (!add_inside(t, &w, v)) write_buffer(t, w.buffer, w.section, w.zero, w.add, v, w.value->def);
     }
 }
 
