@@ -11,7 +11,7 @@ AttentionKind strategy_attention(Front *f, const Line *l) {
         if (strcmp(o->key.str, "attention")) continue;
         bool known = false;
         Near near = near_to(o->value.str);
-        for (int k = ATTENTION_GATHER; k <= ATTENTION_ZIGZAG; k++) {
+        for (int k = ATTENTION_GATHER; k <= ATTENTION_HEADS; k++) {
             const char *name = attention_name((AttentionKind)k);
             near_try(&near, name);
             if (strcmp(name, o->value.str)) continue;
@@ -19,7 +19,7 @@ AttentionKind strategy_attention(Front *f, const Line *l) {
             known = true;
         }
         if (!known)
-            diag_error(f->diag, o->value.loc, "attention is gather, ring or zigzag, not '%s'%s", o->value.str,
+            diag_error(f->diag, o->value.loc, "attention is gather, ring, zigzag or heads, not '%s'%s", o->value.str,
                        near_text(&near, f->arena));
         for (int j = 0; j < l->options.n && found; j++)
             if (!strcmp(l->options.at[j].key.str, "between"))

@@ -271,8 +271,11 @@ static void strategy(Parser *s) {
         if (!accept_word(s, "on")) fail(s, "expected 'on'");
         split.over = mesh_list(s, &st->mesh);
         split.between = accept_word(s, "between");
-        if (accept_word(s, "attention")) split.attention = accept_word(s, "zigzag") ? ATTENTION_ZIGZAG : ATTENTION_RING;
-        if (split.attention == ATTENTION_RING && !accept_word(s, "ring")) fail(s, "expected ring or zigzag");
+        if (accept_word(s, "attention"))
+            split.attention = accept_word(s, "zigzag")  ? ATTENTION_ZIGZAG
+                              : accept_word(s, "heads") ? ATTENTION_HEADS
+                                                        : ATTENTION_RING;
+        if (split.attention == ATTENTION_RING && !accept_word(s, "ring")) fail(s, "expected ring, zigzag or heads");
         split.counted = accept_word(s, "counted");
         split.loc = split.over_loc = location(s);
         vec_push(s->u->arena, &splits, split);

@@ -8,11 +8,11 @@
 #include "ir/schedule.h"
 
 // How attention goes over a split sequence (context parallelism). `gather`: each rank gathers all keys and values.
-// `ring`: blocks of keys and values go round (passes/ring.c); `zigzag`: so that causal attention is the same work on
-// each rank.
-typedef enum AttentionKind { ATTENTION_GATHER, ATTENTION_RING, ATTENTION_ZIGZAG } AttentionKind;
+// `heads`: all places of a part of the heads on each rank (passes/heads.c). `ring`: blocks of keys and values go round
+// (passes/ring.c); `zigzag`: so that causal attention is the same work on each rank.
+typedef enum AttentionKind { ATTENTION_GATHER, ATTENTION_RING, ATTENTION_ZIGZAG, ATTENTION_HEADS } AttentionKind;
 static inline const char *attention_name(AttentionKind kind) {
-    static const char *const names[] = {"gather", "ring", "zigzag"};
+    static const char *const names[] = {"gather", "ring", "zigzag", "heads"};
     return names[kind];
 }
 

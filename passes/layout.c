@@ -29,6 +29,12 @@ MeshSet layout_split(const Unit *u, const Axis *axis) {
     return split;
 }
 
+const Split *layout_split_line(const Unit *u, const Axis *axis) {
+    for (int i = 0; u->strategy && i < u->strategy->nsplits; i++)
+        if (u->strategy->splits[i].axis == axis) return &u->strategy->splits[i];
+    return NULL;
+}
+
 Node *layout_node(Func *f, Block *b, Node *after, OpKind op, Value *const *args, int nargs, const Attr *attr,
                   const Type *declared, Loc loc) {
     Type out[3];

@@ -10,6 +10,7 @@
 bool layout_mesh(Unit *u);
 // The layout by name: which mesh axes split `axis` in every value that has it (mesh axes of extent 1 split nothing).
 MeshSet layout_split(const Unit *u, const Axis *axis);
+const Split *layout_split_line(const Unit *u, const Axis *axis); // what the strategy says of the axis, or NULL
 
 // Nodes behind `at` (NULL: at the beginning of the value's block). Their result types come from op_infer; NULL after a
 // diagnostic.

@@ -41,12 +41,6 @@ typedef struct Ring {
 
 enum { QUERY, KEY };
 
-static const Split *split_of(const Unit *u, const Axis *axis) {
-    for (int i = 0; u->strategy && i < u->strategy->nsplits; i++)
-        if (u->strategy->splits[i].axis == axis) return &u->strategy->splits[i];
-    return NULL;
-}
-
 static const Axis *query_axis(const Node *n, MeshSet over) {
     const Type *q = &n->args[0]->type;
     for (int i = 0; i < q->rank; i++)
@@ -57,7 +51,7 @@ static const Axis *query_axis(const Node *n, MeshSet over) {
 bool ring_fits(const Unit *u, const Node *n) {
     if (n->op != OP_attend && n->op != OP_attend_grad) return false;
     const Axis *key = n->attr.axes.at[1];
-    const Split *s = split_of(u, key);
+    const Split *s = layout_split_line(u, key);
     if (!s || (s->attention != ATTENTION_RING && s->attention != ATTENTION_ZIGZAG)) return false;
     MeshSet over = 0;
     for (int a = 1; a < 3; a++) {
@@ -341,7 +335,7 @@ bool ring_build(Func *f, Node *n, Value **out_results) {
     r->over = k->dim[type_find(k, key)].split;
     r->query = query_axis(n, r->over);
     r->ways = mesh_extent(&u->mesh, r->over);
-    r->sides = n->attr.flag && split_of(u, key)->attention == ATTENTION_ZIGZAG ? 2 : 1;
+    r->sides = n->attr.flag && layout_split_line(u, key)->attention == ATTENTION_ZIGZAG ? 2 : 1;
     make_axes(r);
     Operands x;
     if (!operands_make(r, &x)) return false;

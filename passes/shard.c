@@ -14,6 +14,7 @@
 #include "ir/text.h"
 #include "passes/between.h"
 #include "passes/exchange.h"
+#include "passes/heads.h"
 #include "passes/pass.h"
 #include "passes/ring.h"
 #include "passes/zero.h"
@@ -132,26 +133,38 @@ static void need_part(Shard *s, Node *n, int arg, const Axis *axis, MeshSet over
     n->args[arg] = part->results[0];
 }
 
+// Operand `arg` of n becomes placed as `want`.
+static void need_placed(Shard *s, Node *n, int arg, const Type *want) {
+    Value *x = n->args[arg], *made = NULL;
+    Node *first;
+    for (int k = 0; k < s->moved.n && !made; k++) {
+        Moved *m = &s->moved.at[k];
+        if (m->from == x && type_equal(&m->type, want) && encloses(m->block, n->parent)) made = m->to;
+    }
+    if (!made) {
+        Node *last = exchange_convert(s->func, n->parent, n->prev, x, want,
+                                      exchange_rows(s->exchange, s->nexchanges, x), n->loc, &first);
+        s->ok &= last != NULL;
+        if (!last) return;
+        made = last->results[0];
+        vec_push(s->u->scratch, &s->moved, (Moved){x, *want, n->parent, made});
+    }
+    n->args[arg] = made;
+}
+
 // Operands of n that have both axes of an exchange, or the one that loses, become placed as n works.
 static void need_exchange(Shard *s, Node *n) {
-    for (int i = 0; i < n->nargs && s->ok && s->nexchanges; i++) {
-        Type want;
-        Value *x = n->args[i], *made = NULL;
-        Node *first;
-        if (!exchange_wants(s->exchange, s->nexchanges, n, i, &want)) continue;
-        for (int k = 0; k < s->moved.n && !made; k++) {
-            Moved *m = &s->moved.at[k];
-            if (m->from == x && type_equal(&m->type, &want) && encloses(m->block, n->parent)) made = m->to;
-        }
-        if (!made) {
-            Node *last = exchange_convert(s->func, n->parent, n->prev, x, &want,
-                                          exchange_rows(s->exchange, s->nexchanges, x), n->loc, &first);
-            s->ok &= last != NULL;
-            if (!last) return;
-            made = last->results[0];
-            vec_push(s->u->scratch, &s->moved, (Moved){x, want, n->parent, made});
-        }
-        n->args[i] = made;
+    Type want;
+    for (int i = 0; i < n->nargs && s->ok && s->nexchanges; i++)
+        if (exchange_wants(s->exchange, s->nexchanges, n, i, &want)) need_placed(s, n, i, &want);
+}
+
+static void need_heads(Shard *s, Node *n) {
+    Heads heads;
+    bool found = heads_find(s->u, n, &heads, &s->ok);
+    for (int i = 0; i < n->nargs && found && s->ok; i++) {
+        Type want = heads_place(&heads, &n->args[i]->type);
+        if (!type_equal(&want, &n->args[i]->type)) need_placed(s, n, i, &want);
     }
 }
 
@@ -247,6 +260,7 @@ static void settle_ring(Shard *s, Node *n) {
 static void settle_node(Shard *s, Node *n) {
     need_exchange(s, n);
     need_between(s, n);
+    if (s->ok) need_heads(s, n);
     need_operands(s, n);
     if (s->ok && ring_fits(s->u, n)) {
         settle_ring(s, n);

@@ -336,7 +336,8 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
                 const Axis *axis = r->unit->axes.at[draw(r, (uint32_t)r->unit->axes.n)];
                 const char *how = draw(r, 3) == 0 ? " between blocks" : "";
                 if (is_attended(r->unit, axis) && draw(r, 3))
-                    how = draw(r, 2) ? " attention = ring" : " attention = zigzag";
+                    how =
+                        (const char *[]){" attention = ring", " attention = zigzag", " attention = heads"}[draw(r, 3)];
                 text = arena_printf(r->arena, "%s\n    split %s over %s%s", text, axis->name, names[m], how);
                 label = arena_printf(r->arena, "%s %s/%c%s", label, axis->name, names[m][5], how);
                 splits++;

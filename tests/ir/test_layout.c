@@ -69,7 +69,7 @@ typedef struct Layout {
     const char *mesh;   // "data=2 tensor=4 microbatch=3": the last is none of the mesh, but the number of microbatches
     const char *splits; // "batch:data head:tensor seq:~tensor zero3:data layer:|pipe", ~: between blocks; zero3 for
                         // `shard parameters over data`; |: in stages; @: attention = ring, ^:
-                        // zigzag; #: exchange = counted; recompute:block
+                        // zigzag, *: heads; #: exchange = counted; recompute:block
 } Layout;
 
 static void set_strategy(World *w, const Layout *l) {
@@ -90,7 +90,8 @@ static void set_strategy(World *w, const Layout *l) {
     char over[64];
     for (const char *p = l->splits; sscanf(p, " %63[^:]:%63s%n", name, over, &used) == 2; p += used) {
         const Axis *axis = unit_axis(w->u, str_intern(w->strs, name));
-        bool between = *over == '~', stages = *over == '|', ring = *over == '@' || *over == '^', counted = *over == '#';
+        bool between = *over == '~', stages = *over == '|', ring = *over && strchr("@^*", *over),
+             counted = *over == '#';
         int m = mesh_find(&s->mesh, str_intern(w->strs, over + (between || stages || ring || counted)));
         if (stages && m >= 0) {
             s->pipe_axis = axis;
@@ -117,7 +118,9 @@ static void set_strategy(World *w, const Layout *l) {
             s->splits[s->nsplits++] = (Split){.axis = axis, .over = 1u << m, .between = between, .counted = counted};
         const Axis *key = unit_axis(w->u, str_intern(w->strs, "key"));
         if (!axis || m < 0 || !ring || strcmp(name, "seq") || !key) continue; // as the frontend does
-        s->splits[s->nsplits - 1].attention = *over == '@' ? ATTENTION_RING : ATTENTION_ZIGZAG;
+        s->splits[s->nsplits - 1].attention = *over == '@'   ? ATTENTION_RING
+                                              : *over == '^' ? ATTENTION_ZIGZAG
+                                                             : ATTENTION_HEADS;
         s->splits[s->nsplits] = s->splits[s->nsplits - 1];
         s->splits[s->nsplits++].axis = key;
     }
@@ -259,7 +262,7 @@ static int check_random(const char *path, const char *text, size_t size, int cou
         if (stages) strcpy(splits, "layer:|pipe ");
         for (int k = 1 + choose(4); k > 0; k--) {
             const char *axis = w.u->axes.at[choose(w.u->axes.n)]->name;
-            const char *how = !strcmp(axis, "seq") ? (const char *[]){"", "@", "^", "~"}[choose(4)]
+            const char *how = !strcmp(axis, "seq") ? (const char *[]){"", "@", "^", "*", "~"}[choose(5)]
                                                    : (const char *[]){"", "#", "~"}[choose(3)];
             snprintf(splits + strlen(splits), sizeof splits - strlen(splits), "%s:%s%c ", axis, how, "abc"[choose(n)]);
         }
@@ -418,6 +421,9 @@ int main(int argc, char **argv) {
         {"seq=3", "seq:@seq"},
         {"seq=2", "seq:^seq"},
         {"seq=3", "seq:^seq"},
+        {"seq=2", "seq:*seq"},
+        {"seq=5", "seq:*seq"},
+        {"tensor=3 seq=2", "seq:*seq head:tensor kv:tensor hidden:tensor vocab:tensor"},
         {"seq=5", "seq:^seq"}, // a rank has no place of its own
         {"data=2 seq=2 tensor=2", "batch:data seq:^seq head:tensor kv:tensor hidden:tensor vocab:tensor zero3:data"},
         {"width=4", "width:width"},
@@ -484,7 +490,7 @@ int main(int argc, char **argv) {
             continue;
         }
         for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
-            check_layout(paths[p], text, size, &layouts[i], i < 41);
+            check_layout(paths[p], text, size, &layouts[i], i < 44);
         printf("%s: %d of %d random layouts are legal\n", paths[p], check_random(paths[p], text, size, random), random);
         for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
             if (counts[i].model == p) check_count(paths[p], text, size, &counts[i].layout, counts[i].count);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ring attention: what is sent, how often and how much; that with zigzag each rank has the same work in each step; that
+// Context parallelism: what rings and exchanges send, how often and how much; that with zigzag each rank has the same work in each step; that
 // no rank holds more than its part of keys and values; and that a ring whose order is broken gives other numbers: each
 // permute in turn left out, turned round, or the step's number off by one. That rings give one rank's numbers at all is
 // shown by tests/ir/test_layout.c, on whole models.
@@ -197,6 +197,30 @@ static void check_sent(int ways, int places) {
     }
 }
 
+// With heads there are all_to_alls only: of q, k, v, y, lse to heads and of y, lse, dq, dk, dv back, and dy.
+static void check_exchanged(int ways, int places) {
+    World w;
+    if (!world_new(&w, places, true, ways, ATTENTION_HEADS)) {
+        CHECK(false, "the passes fail");
+        return;
+    }
+    Nodes nodes = all(&w, OP_all_to_all);
+    double kv = BATCH * HEAD * DIM * places / ways, q = kv * GROUP, rows = q / DIM, sum = 0;
+    const Axis *head = unit_axis(w.u, str_intern(w.strs, "head"));
+    for (int i = 0; i < nodes.n; i++) {
+        const Type *t = &nodes.at[i]->args[0]->type;
+        int64_t count;
+        type_local_elements(t, &w.u->mesh, &count); // with padded heads where these are split
+        const Dim *d = &t->dim[type_find(t, head)];
+        sum += d->split ? (double)count * HEAD / (double)(dim_local(d, &w.u->mesh) * ways) : (double)count;
+    }
+    Sent s = sent_by(&w);
+    CHECK(nodes.n == 11 && s.others == 11 && !s.shifts && !s.mirrors, "%d ranks: %d exchanges, %g collectives", ways,
+          nodes.n, s.others);
+    CHECK(fabs(sum - (5 * q + 4 * kv + 2 * rows)) < 1e-6, "%d ranks: %g elements exchanged", ways, sum);
+    world_free(&w);
+}
+
 // ---- work
 
 // Pairs of a query and a key it sees, by rank and step: with q = 0 all scores are 0, and a step's log-sum-exp is the
@@ -281,7 +305,8 @@ typedef enum Harm { NO_HARM, DROP, TURN, STEP, HARMS } Harm;
 // Breaks permute number `which` (or the number of a step); false when there is no such.
 static bool harm_apply(World *w, Harm harm, int which) {
     Func *f = unit_func(w->u, "train");
-    if (harm == STEP) { // the step of a loop's body, or the last one, a constant: both count from one more
+    if (harm == STEP &&
+        all(w, OP_permute).n) { // the step of a loop's body, or the last one, a constant: both count from one more
         Nodes indices = all(w, OP_sub);
         int at = 0;
         for (int i = 0; i < indices.n; i++) {
@@ -334,6 +359,7 @@ static int check_order(int ways, int places, AttentionKind kind, bool causal) {
 int main(void) {
     static const int meshes[][2] = {{2, 8}, {3, 12}, {4, 16}, {5, 30}};
     for (int i = 0; i < 4; i++) {
+        check_exchanged(meshes[i][0], meshes[i][1]);
         check_sent(meshes[i][0], meshes[i][1]);
         check_work(meshes[i][0], meshes[i][1], ATTENTION_RING);
         check_work(meshes[i][0], meshes[i][1], ATTENTION_ZIGZAG);
