@@ -308,10 +308,13 @@ static void task_end(Task *t) {
 
 static bool is_last_level(const Task *t) { return t->phase == PHASE_AFTER + t->cut->levels - 1; }
 
+// Numbers of all stages are the rank's own task's: of functions without microbatches too (init's loss scale).
+static bool has_rank_task(const Cut *c) { return c->forward || c->p->nstages > 1; }
+
 // Which task has an effect of the function?
 static bool has_effect(const Task *t, const Node *n, const Holders *h) {
     const Cut *c = t->cut;
-    bool ranks = c->forward || c->p->nstages > 1; // numbers of all stages are the rank's own task's
+    bool ranks = has_rank_task(c);
     if (n->op == OP_assign) {
         const Node *leaf = n->args[0]->def;
         bool own = leaf->op == OP_state && !*leaf->attr.s2;
@@ -455,7 +458,7 @@ bool cut_tasks(Cut *c, const Holders *h) {
     }
     for (int phase = PHASE_AFTER + c->levels - 1; phase >= PHASE_PREPARE && c->ok; phase--) {
         if (phase == PHASE_SUMS) continue;
-        if (phase >= PHASE_AFTER && c->forward) rank_task(c, h, phase);
+        if (phase >= PHASE_AFTER && has_rank_task(c)) rank_task(c, h, phase);
         bool down = phase == PHASE_FORWARD; // who asks goes before who is asked
         for (int i = 0; i < c->p->nvariants && c->ok; i++) chunk_task(c, h, down ? c->p->nvariants - 1 - i : i, phase);
     }
