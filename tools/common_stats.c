@@ -132,15 +132,73 @@ static void list_kept(const Unit *u, FILE *out) {
     if (n > 64) fprintf(out, "  ... and %d more\n", n - 64);
 }
 
+// Stages [first, end) need the same.
+typedef struct StageRun {
+    int first, end;
+    int64_t bytes;
+} StageRun;
+
+static void print_run(const StageRun *r, FILE *out) {
+    char name[40], text[40];
+    if (r->end == r->first + 1) snprintf(name, sizeof name, "stage %d", r->first);
+    else snprintf(name, sizeof name, "stages %d-%d", r->first, r->end - 1);
+    fprintf(out, "  %-44s %14" PRId64 "  %s\n", name, r->bytes, human((double)r->bytes, text, sizeof text));
+}
+
+// What each stage needs: neighbours that need the same on one line; of more than a dozen lines the first and last ones,
+// and in which bounds the others are.
+static void list_stages(const Storage *s, FILE *out) {
+    enum { LINES = 12, HEAD = 6, TAIL = 4 };
+    StageRun *runs = calloc((size_t)s->pipeline->nstages, sizeof *runs);
+    int n = 0;
+    for (int i = 0; runs && i < s->pipeline->nstages; i++) {
+        if (!n || runs[n - 1].bytes != s->stages[i].slab_bytes)
+            runs[n++] = (StageRun){.first = i, .bytes = s->stages[i].slab_bytes};
+        runs[n - 1].end = i + 1;
+    }
+    const StageRun *least = runs, *most = runs;
+    for (int i = 0; i < n; i++) {
+        if (runs[i].bytes < least->bytes) least = &runs[i];
+        if (runs[i].bytes > most->bytes) most = &runs[i];
+        if (n <= LINES || i < HEAD || i >= n - TAIL) print_run(&runs[i], out);
+        else if (i == HEAD) fprintf(out, "  ... stages %d-%d\n", runs[i].first, runs[n - TAIL - 1].end - 1);
+    }
+    char low[40], high[40];
+    if (n > LINES)
+        fprintf(out, "  least: stage %d, %s; most: stage %d, %s\n", least->first,
+                human((double)least->bytes, low, sizeof low), most->first,
+                human((double)most->bytes, high, sizeof high));
+    free(runs);
+}
+
+static void list_pipeline(const Unit *u, const char *func, FILE *out) {
+    const Pipeline *p = u->pipeline;
+    const StepList *l = list_of(u, func);
+    int64_t steps = 0, sends = 0;
+    for (int i = 0; l && i < p->nstages; i++) {
+        steps += l->count[i];
+        for (int64_t k = 0; k < l->count[i]; k++) sends += l->steps[i][k].kind == STEP_SEND;
+    }
+    fprintf(out, ", %" PRId64 " microbatches\n", p->microbatches);
+    if (p->nstages > 1)
+        fprintf(out, "%d stages, %d chunks: %s is %" PRId64 " steps, %" PRId64 " of them messages to other stages",
+                p->nstages, p->nchunks, func, steps, sends);
+    else fprintf(out, "one stage: %s is %" PRId64 " steps", func, steps);
+}
+
 void stats_print(const Unit *u, double seconds, FILE *out) {
     char text[40], other[40];
     const Storage *s = u->storage;
     const char *func = unit_func(u, "train") || list_of(u, "train") ? "train" : "eval";
     fprintf(out, "model %s, strategy %s, %" PRId64 " rank%s", u->name, u->strategy ? u->strategy->name : "(none)",
             mesh_devices(&u->mesh), mesh_devices(&u->mesh) == 1 ? "" : "s");
+    int axes = 0;
     for (int i = 0; i < u->mesh.n; i++)
-        fprintf(out, "%s%s=%" PRId64, i ? ", " : " (", u->mesh.axis[i].name, u->mesh.axis[i].extent);
-    fprintf(out, "%s\nparameters: %.0f\n", u->mesh.n ? ")" : "", unit_parameters(u));
+        if (!(u->mesh.time >> i & 1))
+            fprintf(out, "%s%s=%" PRId64, axes++ ? ", " : " (", u->mesh.axis[i].name, u->mesh.axis[i].extent);
+    fprintf(out, "%s", axes ? ")" : "");
+    if (u->pipeline) list_pipeline(u, func, out);
+    fprintf(out, "\nparameters: %.0f\n", unit_parameters(u));
     if (s) {
         bool alike = true;
         for (int i = 1; i < s->pipeline->nstages; i++)
@@ -148,15 +206,7 @@ void stats_print(const Unit *u, double seconds, FILE *out) {
         fprintf(out, "memory per rank, exact and %s: %" PRId64 " bytes (%s)\n",
                 alike ? "the same on every rank" : "of the stage that needs most", s->slab_bytes,
                 human((double)s->slab_bytes, text, sizeof text));
-        for (int i = 0, from = 0; i < s->pipeline->nstages && !alike; i++) { // neighbours of one size together
-            if (i + 1 < s->pipeline->nstages && s->stages[i + 1].slab_bytes == s->stages[i].slab_bytes) continue;
-            char which[40];
-            if (from < i) snprintf(which, sizeof which, "stages %d to %d", from, i);
-            else snprintf(which, sizeof which, "stage %d", i);
-            fprintf(out, "  %-44s %14" PRId64 "  %s\n", which, s->stages[i].slab_bytes,
-                    human((double)s->stages[i].slab_bytes, text, sizeof text));
-            from = i + 1;
-        }
+        if (!alike) list_stages(s, out);
         const struct {
             const char *what;
             int64_t bytes;
