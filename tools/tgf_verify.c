@@ -31,6 +31,17 @@ typedef struct Verify {
     int ntruths;
 } Verify;
 
+// Each rank's slab is exactly what its steps touch (docs/promises.md, 3); else the first rank of which that is not so.
+static Status check_used(const Program *p) {
+    for (int r = 0; r < program_memory(p, 0).ranks; r++) {
+        ProgramMemory m = program_memory(p, r);
+        if (m.used != m.planned)
+            return status_make(STATUS_INTERNAL, "rank %d uses %" PRId64 " bytes, the compiler said %" PRId64, r, m.used,
+                               m.planned);
+    }
+    return status_ok();
+}
+
 // Runs init and one training step with inputs drawn from the seed, and takes everything it made.
 static Status run_step(const Verify *v, Program *p, Snapshot *out) {
     STATUS_TRY(program_set_optional(p, "seed", (int32_t)v->seed));
@@ -39,12 +50,6 @@ static Status run_step(const Verify *v, Program *p, Snapshot *out) {
     STATUS_TRY(program_set_optional(p, "step", 0));
     STATUS_TRY(snapshot_inputs(p, (uint64_t)v->seed));
     STATUS_TRY(program_run(p, "train"));
-    for (int r = 0; r < program_memory(p, 0).ranks; r++) {
-        ProgramMemory m = program_memory(p, r);
-        if (m.used != m.planned)
-            return status_make(STATUS_INTERNAL, "rank %d uses %" PRId64 " bytes, the compiler said %" PRId64, r, m.used,
-                               m.planned);
-    }
     return snapshot_take(p, "train", out);
 }
 
@@ -107,11 +112,12 @@ static int run_truth(const Verify *v, const Truth *t, bool probe, Built *b, Snap
     snprintf(extra, sizeof extra, "strategy one_rank_ {%s}\n",
              precision_line(line, sizeof line, t->compute, t->reduce, t->scale));
     CompileRequest r = {.probe = probe};
-    if (t->compute == DT_F32) return run_layout(v, &r, b, out);
-    r.strategy = "one_rank_";
-    r.extra = extra;
+    bool moves = t->compute != DT_F32;
+    if (moves) r.strategy = "one_rank_", r.extra = extra;
     int rc = run_layout(v, &r, b, out);
-    return rc ? rc : run_moved(v, &r, out);
+    Status s = rc ? status_ok() : check_used(b->program);
+    if (status_failed(&s)) rc = status_report(&s, "verify");
+    return rc || !moves ? rc : run_moved(v, &r, out);
 }
 
 // What a layout's step is compared with: one rank's in the same precision. 0, or a status after reporting.
@@ -189,7 +195,11 @@ static int check_layout(Verify *v, const char *strategy, const char *extra, cons
     if (!rc) {
         Difference worst = {0};
         int wrong = snapshot_compare(&t->made, &s, t->tolerance, &worst);
-        if (wrong) {
+        Status used = check_used(b.program);
+        if (status_failed(&used)) {
+            printf("%-36s MEMORY: %s%s\n", label, used.message, wrong ? "; and its numbers differ" : "");
+            rc = 1;
+        } else if (wrong) {
             char first[300] = "?";
             Built probe = {0};
             Snapshot many = {0};

@@ -60,6 +60,7 @@ static const Model models[] = {
          "mesh data = 2, pipe = 2, tensor = 2\n" DATA TENSOR "split seq over tensor between blocks\n"
          "split layer over pipe schedule = 1f1b, microbatches = 2\n shard optimizer over data\n recompute block\n",
          "mesh tensor = 2\n" TENSOR "recompute auto memory = 1TB\n",
+         "mesh data = 2\n" DATA "precision bf16\n shard parameters over data\n",
      }},
     {"examples/llama.tgf",
      llama,
