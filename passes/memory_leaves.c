@@ -120,15 +120,16 @@ static bool place_leaf(Storage *s, const Leaf *l) {
 
 // ---- buffers
 //
-// Between two programs ("train", "eval") no buffer holds anything: what only one of them uses may lie where another has
-// something else. Those that begin as zero come first in each, so that one piece of memory is cleared.
+// Between two programs ("train", "eval") no buffer holds anything, and an output is read before the next call: what
+// only one program uses may lie where another has something else. Buffers that begin as zero come first in each, so
+// that one piece of memory is cleared.
 
 // The one program that runs the tasks with this buffer; -1: several.
 static int program_of(const Unit *u, const int *program_of_func, const Leaf *l) {
     int program = -2;
     for (int i = 0; i < u->funcs.n; i++)
         for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next)
-            if (n->op == OP_buffer && n->attr.s == l->name)
+            if (memory_leaf_kind(n) == (int)l->kind && n->attr.s == l->name)
                 program = program == -2 || program == program_of_func[i] ? program_of_func[i] : -1;
     return program < 0 ? -1 : program;
 }
@@ -188,6 +189,7 @@ static bool place_buffers(const Unit *u, Storage *s, int first) {
         x->chunk_bytes = end[v].chunk;
         x->slot_bytes = end[v].slot;
         x->kind_bytes[LEAF_BUFFER] = end[v].chunk - before[v];
+        if (u->pipeline) x->kind_bytes[LEAF_OUTPUT] = 0; // among them
     }
     return true;
 }
@@ -205,16 +207,19 @@ bool memory_place_leaves(Unit *u, Storage *s) {
         for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next) count += memory_leaf_kind(n) >= 0;
     s->leaves = NEW_ARRAY(u->arena, Leaf, count + 1);
     s->variants = NEW_ARRAY(u->arena, VariantStorage, s->pipeline->nvariants + 1);
+    int outputs = 0;
     for (int kind = 0; kind < LEAF_KINDS; kind++) {
         int first = s->nleaves;
+        bool shares = kind == LEAF_BUFFER || (kind == LEAF_OUTPUT && u->pipeline);
+        if (kind == LEAF_OUTPUT) outputs = first;
         for (int i = 0; i < u->funcs.n; i++)
             for (const Node *n = u->funcs.at[i]->top->first; n; n = n->next)
                 if (memory_leaf_kind(n) == kind && !add_leaf(u, s, n, s->pipeline->variant_of[i])) return false;
-        for (int i = first; i < s->nleaves && kind != LEAF_BUFFER; i++) {
+        for (int i = first; i < s->nleaves && !shares; i++) {
             if (is_local(u, &s->leaves[i])) s->leaves[i].section = SECTION_WORK;
             if (!place_leaf(s, &s->leaves[i])) return too_large(u);
         }
-        if (kind == LEAF_BUFFER && !place_buffers(u, s, first)) return too_large(u);
+        if (kind == LEAF_BUFFER && !place_buffers(u, s, u->pipeline ? outputs : first)) return too_large(u);
     }
     return true;
 }

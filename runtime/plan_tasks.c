@@ -113,10 +113,10 @@ Status plan_check_leaf_place(const Plan *p, const PlanLeaf *l) {
     return status_ok();
 }
 
-// What stays across calls shares no memory with anything. Buffers of different programs may share theirs.
+// What stays across calls shares no memory with anything. Buffers and outputs of different programs may share theirs.
 typedef struct Place {
     int64_t from, to;
-    bool buffer;
+    bool shares;
     Str name;
 } Place;
 
@@ -133,16 +133,16 @@ static Status check_overlap(const Plan *p, PlanSection section, int variant) {
         const PlanLeaf *l = &p->leaves[i];
         if (l->section != section || l->offset[variant] < 0) continue;
         at[n++] = (Place){l->offset[variant], l->offset[variant] + plan_leaf_bytes(p, l, variant),
-                          l->kind == PLAN_BUFFER, l->name};
+                          l->kind == PLAN_BUFFER || l->kind == PLAN_OUTPUT, l->name};
     }
     Status s = status_ok();
     qsort(at, (size_t)n, sizeof *at, place_order);
-    const Place *last[2] = {NULL, NULL}; // that reaches farthest: of others, of buffers
+    const Place *last[2] = {NULL, NULL}; // that reaches farthest: of others, of those that share
     for (int i = 0; i < n && !status_failed(&s); i++) {
-        for (int k = 0; k <= !at[i].buffer; k++)
+        for (int k = 0; k <= !at[i].shares; k++)
             if (last[k] && last[k]->to > at[i].from)
                 s = status_make(STATUS_CORRUPT, "plan: '%s' and '%s' overlap in the slab", last[k]->name, at[i].name);
-        if (!last[at[i].buffer] || last[at[i].buffer]->to < at[i].to) last[at[i].buffer] = &at[i];
+        if (!last[at[i].shares] || last[at[i].shares]->to < at[i].to) last[at[i].shares] = &at[i];
     }
     free(at);
     return s;
