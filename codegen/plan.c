@@ -484,7 +484,8 @@ Plan *plan_build(Unit *u, Arena *arena, Jobs *jobs) {
     }
     plan->instrs = p.instrs.at;
     plan->ninstrs = p.instrs.n;
-    if (!p.failed) p.failed = !plan_layout(u, arena, plan) || !plan_programs(u, arena, plan);
+    if (!p.failed)
+        p.failed = !plan_layout(u, arena, plan) || !plan_programs(u, arena, plan) || !plan_waits(plan, arena);
     return p.failed ? NULL : plan;
 }
 

@@ -14,3 +14,5 @@ void plan_finish(Plan *p, const Jobs *jobs);
 bool plan_layout(const Unit *u, Arena *arena, Plan *p);
 // The step lists.
 bool plan_programs(const Unit *u, Arena *arena, Plan *p);
+// plan_wait.c: which collectives are only started, and where they are waited for. False: no memory.
+bool plan_waits(Plan *p, Arena *arena);

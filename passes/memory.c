@@ -104,6 +104,25 @@ static bool place_buffers(Memory *m, int64_t *out_bytes) {
     return true;
 }
 
+// Collectives keep what they send alive, as many of them as what that costs allows.
+static bool place_overlapping(Memory *m, int64_t *out_bytes) {
+    int64_t least, allowed;
+    if (!place_buffers(m, &least)) return false;
+    Windows w = memory_windows(m, &allowed);
+    *out_bytes = least;
+    if (!w.n) return true;
+    int *last = NEW_ARRAY(m->a, int, m->bufs.n), fits = 0, most = w.n;
+    for (int i = 0; i < m->bufs.n; i++) last[i] = m->bufs.at[i].last;
+    for (int n = w.n; fits < most; n = (fits + most + 1) / 2) { // all, else by halves
+        memory_open_windows(m, &w, n, last);
+        if (!place_buffers(m, out_bytes)) return false;
+        if (*out_bytes - least <= allowed) fits = n;
+        else most = n - 1;
+    }
+    memory_open_windows(m, &w, fits, last);
+    return place_buffers(m, out_bytes);
+}
+
 // Outputs of this function alone lie among its activations and stay until the next call.
 static void place_outputs(const Memory *m) {
     for (const Node *n = m->f->top->first; n; n = n->next) {
@@ -147,7 +166,7 @@ bool pass_memory(Unit *u) {
         FuncStorage *fs = &s->funcs[i];
         if (!memory_prepare(u, m.f) || !memory_layout(&m)) return false;
         memory_share(&m);
-        if (!place_buffers(&m, &fs->activation_bytes)) {
+        if (!place_overlapping(&m, &fs->activation_bytes)) {
             diag_error(u->diag, (Loc){0}, "the memory of one rank is larger than any machine's");
             return false;
         }

@@ -58,5 +58,14 @@ bool memory_place_stages(const Unit *u, Storage *s);
 bool memory_prepare(Unit *u, Func *f);
 // memory_layout.c: refs and buffers of all values.
 bool memory_layout(Memory *m);
+// memory_overlap.c: the buffers that collectives on their way would keep alive longer, smallest first, and how many
+// bytes more the function may need for it.
+typedef struct Window {
+    int buf, last;
+    int64_t bytes;
+} Window;
+typedef Vec(Window) Windows;
+Windows memory_windows(Memory *m, int64_t *out_allowed);
+void memory_open_windows(Memory *m, const Windows *w, int n, const int *last); // the first n; last: without any
 // memory_share.c: lifetimes; buffers that can be one become one.
 void memory_share(Memory *m);

@@ -165,13 +165,39 @@ static Status locate(const Program *p, int at, Status s) {
                        in->op ? ")" : "", where, s.message);
 }
 
+static Status do_call(Task *t, CommCall *call) {
+    const Program *p = t->p;
+    const Fault *fault = fault_at(p, call->step, t->rank);
+    Status s = fault ? faulty_comm(p, t->rank, fault, call) : p->comm->v->call(p->comm, t->rank, call);
+    return status_failed(&s) ? locate(p, call->step, s) : s;
+}
+
+// A started collective may run anywhere between its start and its wait: here at its start or, with options.late, at its
+// wait. Results do not depend on it.
+static Status do_comm(Task *t, int at) {
+    CommCall call = comm_call(t, at);
+    if (!t->k->late || !t->p->plan->instrs[at].start) return do_call(t, &call);
+    t->k->late[t->k->nlate++] = call;
+    return status_ok();
+}
+
+static Status do_wait(Task *t, int of) {
+    Rank *k = t->k;
+    int left = 0;
+    for (int i = 0; i < k->nlate; i++)
+        if (k->late[i].step == of) STATUS_TRY(do_call(t, &k->late[i]));
+        else k->late[left++] = k->late[i];
+    k->nlate = left;
+    return status_ok();
+}
+
 static Status run_func(Task *t, const PlanFunc *f) {
     const Program *p = t->p;
     Rank *k = t->k;
     const PlanInstr *instrs = p->plan->instrs;
     int64_t left[PLAN_LOOPS];
     int loops[PLAN_LOOPS];
-    t->depth = 0;
+    t->depth = k->nlate = 0;
     for (int at = f->first; at < f->first + f->count; at++) {
         const PlanInstr *in = &instrs[at];
         const Fault *fault = fault_at(p, at, t->rank);
@@ -181,12 +207,8 @@ static Status run_func(Task *t, const PlanFunc *f) {
         case INSTR_KERNEL:
             if (!fault) do_kernel(t, at);
             break;
-        case INSTR_COMM: {
-            CommCall call = comm_call(t, at);
-            s = fault ? faulty_comm(p, t->rank, fault, &call) : p->comm->v->call(p->comm, t->rank, &call);
-            if (status_failed(&s)) return locate(p, at, s);
-            break;
-        }
+        case INSTR_COMM: s = do_comm(t, at); break;
+        case INSTR_WAIT: s = do_wait(t, in->of); break;
         case INSTR_COPY:
             k->device->v->copy(k->device, arg_address(t, &in->args[0]), arg_address(t, &in->args[1]), in->bytes);
             break;
@@ -209,6 +231,7 @@ static Status run_func(Task *t, const PlanFunc *f) {
             }
             continue;
         }
+        if (status_failed(&s)) return s;
         if (p->trace) trace_record(p->trace, t->rank, at, t->microbatch, begin, trace_now());
     }
     return status_ok();
@@ -444,6 +467,25 @@ static int64_t most_posts(const Plan *plan) {
     return most;
 }
 
+// Started collectives of one function that may be under way at once: each as often as it is begun.
+static int64_t most_late(const Plan *plan) {
+    int64_t most = 0;
+    for (int i = 0; i < plan->nfuncs; i++) {
+        int64_t total = 0, times[PLAN_LOOPS + 1] = {1};
+        int depth = 0;
+        for (int at = plan->funcs[i].first; at < plan->funcs[i].first + plan->funcs[i].count; at++) {
+            const PlanInstr *in = &plan->instrs[at];
+            if (in->kind == INSTR_END) depth--;
+            if (in->kind == INSTR_COMM && in->start && !checked_add(total, times[depth], &total)) return -1;
+            if (in->kind != INSTR_LOOP) continue;
+            if (!checked_mul(times[depth], in->count, &times[depth + 1])) return -1;
+            depth++;
+        }
+        if (total > most) most = total;
+    }
+    return most;
+}
+
 static bool make_tables(Program *p) {
     const Plan *plan = p->plan;
     int most_args = 0, most_scalars = 0, total = 0;
@@ -463,6 +505,12 @@ static bool make_tables(Program *p) {
         k->integers = calloc((size_t)total + 1, sizeof *k->integers);
         k->buf = calloc((size_t)most_args + 1, sizeof *k->buf);
         k->scalar = calloc((size_t)most_scalars + 1, sizeof *k->scalar);
+        if (p->options.late) {
+            int64_t late = most_late(plan);
+            if (late < 0 || late > INT32_MAX) return false;
+            k->late = calloc((size_t)late + 1, sizeof *k->late);
+            if (!k->late) return false;
+        }
         if (!k->integers || !k->buf || !k->scalar) return false;
         for (int i = 0; i < plan->ninstrs; i++) {
             const PlanInstr *in = &plan->instrs[i];
@@ -559,6 +607,7 @@ void program_free(Program *p) {
         free(k->integers);
         free(k->buf);
         free(k->scalar);
+        free(k->late);
     }
     pool_free(p->drivers);
     if (p->comm) p->comm->v->free(p->comm);

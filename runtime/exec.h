@@ -13,6 +13,7 @@ typedef struct ProgramOptions {
     int threads; // over all ranks, each gets at least one; 0: one a processor
     bool trace;
     int64_t trace_events;    // single events kept a rank
+    bool late;               // started collectives are done where they are waited for, instead of where they start
     int64_t comm_timeout_ms; // a rank waiting longer in a collective fails everyone; 0: never
     const Fault *faults;     // seeded on purpose; copied
     int nfaults;

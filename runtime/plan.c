@@ -248,6 +248,11 @@ static Status check_instrs(const Plan *p, const PlanFunc *f) {
             if (!depth || ends[depth - 1] != at) BAD("step %d: an end of no loop", at);
             depth--;
             break;
+        case INSTR_WAIT:
+            if (in->of < f->first || in->of >= f->first + f->count || p->instrs[in->of].kind != INSTR_COMM ||
+                !p->instrs[in->of].start)
+                BAD("step %d: waits for %d, which begins no collective of this function", at, in->of);
+            break;
         default: BAD("step %d: unknown kind %d", at, (int)in->kind);
         }
     }
@@ -261,7 +266,8 @@ static Status check_func(const Plan *p, const PlanFunc *f, int expected_first) {
     if (f->work_bytes < 0) BAD("function '%s' needs %lld bytes", f->name, (long long)f->work_bytes);
     if (f->first != expected_first || f->count < 0 || f->count > p->ninstrs - f->first)
         BAD("function '%s' does not follow the one before it", f->name);
-    return check_instrs(p, f);
+    STATUS_TRY(check_instrs(p, f));
+    return plan_check_order(p, f);
 }
 
 Status plan_check(const Plan *p) {

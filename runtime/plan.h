@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { PLAN_ABI = 2, PLAN_ALIGN = 64, PLAN_LOOPS = 4, PLAN_RANK = 12, PLAN_MESH = 8 };
+enum { PLAN_ABI = 3, PLAN_ALIGN = 64, PLAN_LOOPS = 4, PLAN_RANK = 12, PLAN_MESH = 8 };
 
 // Every generated kernel. buf: operand addresses; scalar: run-time integers; work: this thread's 64-byte aligned
 // scratch; [begin, end): the tasks to do. Threads split [0, tasks); results do not depend on how.
@@ -97,7 +97,7 @@ typedef struct PlanKernel {
 } PlanKernel;
 
 typedef struct PlanInstr {
-    enum { INSTR_KERNEL, INSTR_COMM, INSTR_COPY, INSTR_ZERO, INSTR_LOOP, INSTR_END } kind;
+    enum { INSTR_KERNEL, INSTR_COMM, INSTR_COPY, INSTR_ZERO, INSTR_LOOP, INSTR_END, INSTR_WAIT } kind;
     int kernel;          // KERNEL: number in plan->kernels
     int nargs, nscalars; // KERNEL
     PlanArg *args;       // KERNEL: operands; COMM: send, receive; COPY: to, from; ZERO: to
@@ -106,6 +106,11 @@ typedef struct PlanInstr {
     PlanReduce reduce;
     PlanDType dtype;
     uint32_t mesh; // COMM: the group is the ranks that differ only along these mesh axes
+    // COMM: only begun here, on the stream of collectives, which goes through them in the order they were begun and
+    // sees what was computed before; a WAIT that names it stands before anything depends on its end. Not begun: done
+    // when the instruction is.
+    bool start;
+    int of; // WAIT: number in plan->instrs of a started COMM; every time it was begun so far has ended afterwards
     // COMM: the local send value as [outer, middle, inner] elements. all_reduce, broadcast, send, recv, shift, reverse:
     // outer*middle*inner elements. all_gather concatenates along middle: receive is [outer, ways*middle, inner];
     // reduce_scatter the reverse: each receives m = ceil(middle / ways) of middle, zero beyond it; all_to_all: places
@@ -210,7 +215,18 @@ Status plan_parse(Arena *a, StrTable *strs, const char *text, size_t size, Plan 
 // Everything the executor relies on: offsets inside the slab, loops closed, mesh and kernel numbers in range, sizes not
 // overflowing.
 Status plan_check(const Plan *p);
-const PlanProgram *plan_program(const Plan *p, const char *name);     // NULL: absent
+// The part of it that looks at the order of what runs at the same time (plan_order.c): a function waits for each
+// collective it has begun before it ends, and before anything else touches what the collective writes or writes what it
+// reads, in whatever iteration. Needs everything else to be in order.
+Status plan_check_order(const Plan *p, const PlanFunc *f);
+typedef struct PlanNeed {
+    int at, of; // a wait for collective `of` in front of instruction `at` (the function's end: first + count)
+} PlanNeed;
+// The waits that the function lacks, as late as they can be, each once; at most `most` of them are written. Returns how
+// many; -1: no memory.
+int plan_needs(const Plan *p, const PlanFunc *f, PlanNeed *out, int most);
+void plan_comm_bytes(const Plan *p, const PlanInstr *in, int64_t *out_send, int64_t *out_receive); // as it was checked
+const PlanProgram *plan_program(const Plan *p, const char *name);                                  // NULL: absent
 bool plan_runs(const Plan *p, const PlanProgram *program, int instr); // is it of a task that the program runs?
 int plan_leaf(const Plan *p, PlanLeafKind kind, const char *name);    // -1: absent
 int64_t plan_ranks(const Plan *p);

@@ -108,7 +108,8 @@ static void put_instr(FILE *out, const Plan *p, const PlanInstr *in, int depth) 
         fputc(']', out);
         break;
     case INSTR_COMM:
-        fprintf(out, "comm %s %s %s on ", comm_names[in->comm], reduce_names[in->reduce], dtype_names[in->dtype]);
+        fprintf(out, "%s %s %s %s on ", in->start ? "start" : "comm", comm_names[in->comm], reduce_names[in->reduce],
+                dtype_names[in->dtype]);
         put_mesh(out, p, in->mesh);
         fprintf(out, " [%" PRId64 ", %" PRId64 ", %" PRId64 "] ", in->outer, in->middle, in->inner);
         if (in->peer) fprintf(out, "peer %" PRId64 " ", in->peer);
@@ -135,6 +136,7 @@ static void put_instr(FILE *out, const Plan *p, const PlanInstr *in, int depth) 
         break;
     case INSTR_LOOP: fprintf(out, "loop %" PRId64 "%s {", in->count, in->reverse ? " reverse" : ""); break;
     case INSTR_END: fputc('}', out); break;
+    case INSTR_WAIT: fprintf(out, "wait %d", in->of); break;
     }
     if (in->op) {
         fputs(" # ", out);

@@ -270,7 +270,7 @@ static Reach reach_of(const Plan *p, const PlanFunc *f) {
     int depth = 0;
     for (int at = f->first; at < f->first + f->count; at++) {
         const PlanInstr *in = &p->instrs[at];
-        int64_t ways, send, sent, rows;
+        int64_t sent, received, rows;
         switch (in->kind) {
         case INSTR_KERNEL:
             for (int i = 0; i < in->nargs; i++) touch_arg(p, &r, &in->args[i], counts, depth, in->args[i].bytes);
@@ -278,21 +278,17 @@ static Reach reach_of(const Plan *p, const PlanFunc *f) {
         case INSTR_COPY: touch_arg(p, &r, &in->args[1], counts, depth, in->bytes); // fall through
         case INSTR_ZERO: touch_arg(p, &r, &in->args[0], counts, depth, in->bytes); break;
         case INSTR_COMM:
-            ways = plan_ways(p, in->mesh);
-            send = in->outer * in->middle * in->inner * plan_dtype_bytes(in->dtype);
-            sent = send;
-            touch_arg(p, &r, &in->args[0], counts, depth, in->comm == COMM_RECV ? 0 : send);
-            if (in->comm == COMM_ALL_GATHER) send *= ways;
-            if (in->comm == COMM_REDUCE_SCATTER) send = send / in->middle * ceil_div(in->middle, ways);
-            if (in->comm == COMM_ALL_TO_ALL) send = send / in->middle * ceil_div(in->middle, ways) * ways;
-            touch_arg(p, &r, &in->args[1], counts, depth, in->comm == COMM_SEND ? 0 : send);
+            plan_comm_bytes(p, in, &sent, &received);
+            touch_arg(p, &r, &in->args[0], counts, depth, sent);
+            touch_arg(p, &r, &in->args[1], counts, depth, received);
             if (!in->rows) break;
             rows = in->rows * in->row * plan_dtype_bytes(in->dtype); // bytes that have one count, of four
             touch_arg(p, &r, &in->args[2], counts, depth, sent / rows * 4);
-            touch_arg(p, &r, &in->args[3], counts, depth, send / rows * 4);
+            touch_arg(p, &r, &in->args[3], counts, depth, received / rows * 4);
             break;
         case INSTR_LOOP: counts[depth++] = in->count; break;
         case INSTR_END: depth--; break;
+        case INSTR_WAIT: break;
         }
     }
     return r;

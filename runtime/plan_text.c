@@ -2,7 +2,7 @@
 // plan text: reads back what plan_print.c prints, print(parse(print(p))) == print(p) byte for byte. The text may come
 // from anywhere, so the parser takes nothing on trust; plan_check looks at the meaning.
 //
-//   tgf-plan 2
+//   tgf-plan 3
 //   model "gpt2" strategy "mesh" hash "00000000deadbeef"
 //   mesh data=2 pipe=2
 //   slab 4096 params 1024 states 0 io 64 buffers 960 activations 2048
@@ -19,6 +19,8 @@
 //     loop 4 reverse {
 //       kernel 0 (c0+64*l0:32, s1088+8*m:8) [l0+1*first, 0+34*c(tensor)+17*m+1*first, 7] # "take %x" @"gpt2.tgf":7
 //       comm all_reduce sum f32 on tensor [1, 8, 4] w128 -> w256
+//       start all_gather sum f32 on tensor [1, 8, 4] c64 -> w512    begun; ended by
+//       wait 3                                                       the number of the instruction, from the top
 //       copy w128 <- c0 bytes 64
 //       zero r128 bytes 64
 //     }
@@ -460,6 +462,13 @@ static bool parse_instr(Parser *p, PlanInstr *in) {
     } else if (accept_word(p, "comm")) {
         in->kind = INSTR_COMM;
         if (!parse_comm(p, in)) return false;
+    } else if (accept_word(p, "start")) {
+        in->kind = INSTR_COMM;
+        in->start = true;
+        if (!parse_comm(p, in)) return false;
+    } else if (accept_word(p, "wait")) {
+        in->kind = INSTR_WAIT;
+        if (!parse_small(p, &in->of)) return false;
     } else if (accept_word(p, "copy")) {
         in->kind = INSTR_COPY;
         in->args = NEW_ARRAY(p->arena, PlanArg, 2);

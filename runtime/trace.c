@@ -100,6 +100,7 @@ static const char *instr_name(const Plan *p, const PlanInstr *in) {
     case INSTR_KERNEL: return p->kernels[in->kernel].symbol;
     case INSTR_COMM: return comm_kind_name(in->comm);
     case INSTR_COPY: return "copy";
+    case INSTR_WAIT: return "wait for a collective";
     default: return "zero";
     }
 }

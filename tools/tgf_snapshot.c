@@ -131,6 +131,14 @@ void snapshot_free(Snapshot *s) {
     memset(s, 0, sizeof *s);
 }
 
+int snapshot_other_bits(const Snapshot *a, const Snapshot *b) {
+    for (int i = 0; i < a->n; i++)
+        if (i >= b->n || a->at[i].count != b->at[i].count ||
+            memcmp(a->at[i].at, b->at[i].at, (size_t)a->at[i].count * sizeof *a->at[i].at))
+            return i;
+    return -1;
+}
+
 const Named *snapshot_find(const Snapshot *s, const char *name) {
     for (int i = 0; i < s->n; i++)
         if (!strcmp(s->at[i].name, name)) return &s->at[i];

@@ -65,6 +65,24 @@ static Status run_faulty(const Verify *v, const Built *b, const Fault *fault, Sn
     return s;
 }
 
+// The same step with started collectives done at their waits instead of at their starts: the same bits, since a plan
+// says all that their order needs.
+static Status check_late(const Verify *v, const Built *b, const Snapshot *want) {
+    ProgramOptions o = v->program;
+    o.late = true;
+    Program *p = NULL;
+    Snapshot got = {0};
+    Status s = program_make_from_plan(codegen_jit_plan(b->jit), codegen_jit_kernels(b->jit), &o, &p);
+    if (!status_failed(&s)) s = run_step(v, p, &got);
+    int other = status_failed(&s) ? -1 : snapshot_other_bits(want, &got);
+    if (other >= 0)
+        s = status_make(STATUS_INTERNAL, "%s depends on when a collective is done: something does not wait for it",
+                        want->at[other].name);
+    snapshot_free(&got);
+    program_free(p);
+    return s;
+}
+
 // `request` adds to the file's: strategy, text behind the file, what is to be seen.
 static int build_layout(const Verify *v, const CompileRequest *request, Built *b) {
     CompileRequest r = *request;
@@ -78,6 +96,7 @@ static int run_layout(const Verify *v, const CompileRequest *request, Built *b, 
     int rc = build_layout(v, request, b);
     if (rc) return rc;
     Status s = run_step(v, b->program, out);
+    if (!status_failed(&s) && request->strategy) s = check_late(v, b, out);
     return status_failed(&s) ? status_report(&s, "verify") : 0;
 }
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const char sample_plan_text[] =
-    "tgf-plan 2\n"
+    "tgf-plan 3\n"
     "model \"sample\" strategy \"both\" hash \"0123456789abcdef\"\n"
     "mesh data=2 tensor=2\n"
     "slab 384 params 64 states 64 io 192 buffers 0 activations 64\n"
