@@ -25,7 +25,7 @@ typedef struct Walk {
     int *number;    // by instruction - f->first: which of them, or -1
     int *loop;      // by instruction - f->first: the innermost LOOP around it (its index - f->first), or -1
     uint8_t *state; // by collective
-    uint8_t *save;  // [2 * PLAN_LOOPS + 2][n]: states at the beginning of loops
+    uint8_t *save;  // [PLAN_LOOPS][n]: states at the beginning of loops
     bool *needed;   // by (instruction - f->first) * n + collective, the end included; NULL: checks
     PlanNeed first; // the first found; at < 0: none
 } Walk;
