@@ -49,6 +49,7 @@ static const Model models[] = {
          "mesh context = 3\n split seq over context\n",
          "mesh context = 3\n split seq over context attention = ring\n",
          "mesh data = 2, context = 2\n" DATA "split seq over context attention = zigzag\n",
+         "mesh context = 3\n split seq over context attention = heads\n recompute block\n",
          "mesh data = 2\n split batch over data microbatches = 3\n",
          "mesh data = 2\n split batch over data microbatches = 2\n shard gradients over data\n",
          "mesh pipe = 3\n split layer over pipe schedule = 1f1b, microbatches = 4\n",
@@ -116,7 +117,8 @@ static Status set_inputs(Program *p) {
         if (l->kind != PLAN_INPUT || l->dtype != PLAN_I32 || !l->rank) continue;
         int64_t n = leaf_elements(l);
         int32_t *ids = calloc((size_t)n, sizeof *ids);
-        for (int64_t k = 0; ids && k < n; k++) ids[k] = (int32_t)(l->least + k * 7 % (l->limit - l->least));
+        for (int64_t k = 0; ids && k < n; k++)
+            ids[k] = l->limit > l->least ? (int32_t)(l->least + k * 7 % (l->limit - l->least)) : 0;
         Status s = ids ? program_write_leaf(p, i, ids) : status_make(STATUS_MEMORY, "no memory");
         free(ids);
         STATUS_TRY(s);

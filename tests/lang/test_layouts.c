@@ -204,6 +204,22 @@ static const Row rows[] = {
          LINE(COMM_ALL_REDUCE, "context", OUTSIDE, 3, ONE),
          ALL(COMM_ALL_REDUCE, "context", OUTSIDE, T - 1, (P - S * H) * F32),
      }},
+    // What is kept for the backward half is split over places: q, k, v and the result are exchanged again, and the
+    // log-sum-exps that the paper's attention keeps for itself, one for each token and head, travel with the result.
+    {"context parallelism over heads",
+     "Jacobs et al. 2023 (DeepSpeed-Ulysses), section 3.2: all_to_all of q, k, v and of the result, and backward of "
+     "their "
+     "gradients",
+     GPT,
+     "mesh context = 4\n split seq over context attention = heads",
+     {
+         LINE(COMM_ALL_TO_ALL, "context", LAYERS_FORWARD, 4 * L, BSH / 4),
+         LINE(COMM_ALL_TO_ALL, "context", LAYERS_BACKWARD, (4 + 4) * L, BSH / 4),
+         LINE(COMM_ALL_TO_ALL, "context", LAYERS_FORWARD, L, BS / 4 * A),
+         LINE(COMM_ALL_TO_ALL, "context", LAYERS_BACKWARD, L, BS / 4 * A),
+         LINE(COMM_ALL_REDUCE, "context", OUTSIDE, 3, ONE),
+         ALL(COMM_ALL_REDUCE, "context", OUTSIDE, T - 1, (P - S * H) * F32),
+     }},
     {"expert parallelism",
      "Lepikhin et al. 2020 (GShard), section 3.2: all_to_all of the tokens' slots to their experts and back, forward "
      "and backward",
