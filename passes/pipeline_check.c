@@ -6,14 +6,17 @@
 //   where all stages meet, all come to the same task. Within a stage, ranks do the same steps, so every communicator
 //   sees one order;
 // - a task finds in its slot what its own microbatch left there, and writes nothing that is still being sent;
-// - every microbatch is added to every sum once.
+// - every microbatch is added to every sum once; sums are cleared before that and not again; no task is done twice
+//   for one.
 //
-// A list that fails is a mistake of this compiler, or of a schedule file, and is reported with the steps concerned.
+// A list that fails is a mistake of this compiler, or of a schedule file, or of IR text written by hand, and is
+// reported with the steps concerned.
 #include "passes/pipeline.h"
 #include <stdio.h>
 
 typedef struct Uses { // of a function: numbers of SLOT buffers it reads and writes, of sums it adds to
     Vec(int) reads, writes, adds;
+    bool adds_own; // adds to sums of the rank's own
 } Uses;
 
 typedef struct Wire { // a channel's messages, in order
@@ -36,6 +39,8 @@ typedef struct Check {
     int *out;               // by chunk: its first wire, or -1
     int64_t **content;      // by chunk: by slot * buffers + buffer: microbatch + 1
     int64_t **added;        // by chunk: by sum
+    bool *cleared;          // by chunk, then by stage: its sums, or the rank's own, are zero or begun
+    bool **done;            // by func: by chunk * microbatches + microbatch; NULL: never run
     int64_t *at;            // by stage: its next step
     bool ok;
 } Check;
@@ -100,6 +105,7 @@ static void look_at(Check *c, int func) {
         if (assigns && in_slot) vec_push(c->a, &u->writes, buffer_number(c, buffer));
         if (assigns && buffer->attr.flag && buffer->attr.i == SECTION_CHUNK && n->args[0]->type.sum & c->u->mesh.time)
             vec_push(c->a, &u->adds, sum_number(c, buffer->attr.s));
+        if (assigns && buffer->attr.flag && buffer->attr.i == SECTION_RANK) u->adds_own = true;
         if (!assigns && in_slot && read[n->results[0]->id]) vec_push(c->a, &u->reads, buffer_number(c, buffer));
     }
 }
@@ -117,10 +123,35 @@ static bool being_sent(const Check *c, int chunk, int64_t slot, int buffer) {
     return false;
 }
 
+static bool lies_in(const Chunk *c, int64_t slot) { return slot < (c->slots ? c->slots : 1); }
+
+// Do the step's numbers fit the pipeline? Text read back may say anything.
+static bool is_possible(Check *c, int stage, const Step *s) {
+    const Pipeline *p = c->p;
+    if (s->kind == STEP_RUN || s->kind == STEP_ZERO) {
+        if (s->kind == STEP_RUN && p->variant_of[s->func] != (s->chunk < 0 ? -1 : p->chunks[s->chunk].variant))
+            return fail(c, stage, s, "the task is for other chunks");
+        if (s->chunk < 0) return true;
+        if (p->chunks[s->chunk].stage != stage) return fail(c, stage, s, "the chunk is on another stage");
+        if (s->kind == STEP_RUN && !lies_in(&p->chunks[s->chunk], s->slot))
+            return fail(c, stage, s, "the chunk has no such slot");
+        return true;
+    }
+    const Chunk *from = &p->chunks[p->channels[s->channel].from], *to = &p->chunks[p->channels[s->channel].to];
+    if ((s->kind == STEP_RECV ? to : from)->stage != stage || (s->kind == STEP_COPY && to->stage != stage))
+        return fail(c, stage, s, "the chunk is on another stage");
+    if ((s->kind != STEP_WAIT && !lies_in(s->kind == STEP_RECV ? to : from, s->slot)) ||
+        (s->kind == STEP_COPY && !lies_in(to, s->to_slot)))
+        return fail(c, stage, s, "the chunk has no such slot");
+    return true;
+}
+
 static bool run(Check *c, int stage, const Step *s) {
     const Uses *u = &c->uses[s->func];
-    if (s->chunk < 0) return true;
-    if (c->p->chunks[s->chunk].stage != stage) return fail(c, stage, s, "the chunk is on another stage");
+    int64_t m = c->p->microbatches, place = s->chunk * m + s->microbatch;
+    if (!c->done[s->func]) c->done[s->func] = NEW_ARRAY(c->a, bool, c->p->nchunks * m);
+    if (c->done[s->func][place]) return fail(c, stage, s, "the task was done before for this microbatch");
+    c->done[s->func][place] = true;
     for (int i = 0; i < u->reads.n; i++)
         if (*content(c, s->chunk, s->slot, u->reads.at[i]) != s->microbatch + 1)
             return fail(c, stage, s,
@@ -131,8 +162,16 @@ static bool run(Check *c, int stage, const Step *s) {
                         arena_printf(c->a, "buffer '%s' is still being sent", c->buffers.at[u->writes.at[i]]));
         *content(c, s->chunk, s->slot, u->writes.at[i]) = s->microbatch + 1;
     }
+    if ((u->adds.n && !c->cleared[s->chunk]) || (u->adds_own && !c->cleared[c->p->nchunks + stage]))
+        return fail(c, stage, s, "adds to sums that were not cleared");
     for (int i = 0; i < u->adds.n; i++) c->added[s->chunk][u->adds.at[i]]++;
     return true;
+}
+
+static bool clear(Check *c, int stage, const Step *s) {
+    bool *cleared = &c->cleared[s->chunk < 0 ? c->p->nchunks + stage : s->chunk];
+    if (*cleared) return fail(c, stage, s, "clears sums that may have begun");
+    return *cleared = true;
 }
 
 static bool post(Check *c, int stage, const Step *s) {
@@ -141,6 +180,7 @@ static bool post(Check *c, int stage, const Step *s) {
     if (w->from >= 0 && *content(c, chunk, s->slot, w->from) != s->microbatch + 1)
         return fail(c, stage, s, "the buffer does not hold this microbatch");
     if (w->slot_sent[s->slot]) return fail(c, stage, s, "the buffer is still being sent");
+    if (w->nsent == c->p->microbatches) return fail(c, stage, s, "every microbatch was sent before");
     w->sent[w->nsent++] = s->microbatch;
     w->slot_sent[s->slot] = w->nsent;
     return true;
@@ -176,6 +216,7 @@ static bool advance(Check *c, int stage, bool *out_moved) {
     const Step *s = &c->list->steps[stage][c->at[stage]];
     Wire *w = s->kind == STEP_RUN || s->kind == STEP_ZERO ? NULL : &c->wire[s->channel];
     int64_t slot;
+    if (!is_possible(c, stage, s)) return false;
     switch (s->kind) {
     case STEP_RUN:
         if (s->chunk < 0) return true; // together with the others
@@ -196,7 +237,9 @@ static bool advance(Check *c, int stage, bool *out_moved) {
         if (w->slot_sent[slot] > w->nreceived) return true;
         w->slot_sent[slot] = 0;
         break;
-    case STEP_ZERO: break;
+    case STEP_ZERO:
+        if (!clear(c, stage, s)) return false;
+        break;
     }
     c->at[stage]++;
     return *out_moved = true;
@@ -260,9 +303,11 @@ static void begin(Check *c) {
     c->content = NEW_ARRAY(c->a, int64_t *, p->nchunks);
     c->added = NEW_ARRAY(c->a, int64_t *, p->nchunks);
     for (int k = 0; k < p->nchunks; k++) {
-        c->content[k] = NEW_ARRAY(c->a, int64_t, p->chunks[k].slots * c->buffers.n + 1);
+        c->content[k] = NEW_ARRAY(c->a, int64_t, (p->chunks[k].slots + 1) * c->buffers.n);
         c->added[k] = NEW_ARRAY(c->a, int64_t, c->sums.n + 1);
     }
+    c->cleared = NEW_ARRAY(c->a, bool, p->nchunks + p->nstages);
+    c->done = NEW_ARRAY(c->a, bool *, c->u->funcs.n);
     c->at = NEW_ARRAY(c->a, int64_t, p->nstages);
 }
 

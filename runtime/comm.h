@@ -9,7 +9,7 @@
 //   nothing happens (no wrap). A send may wait for its recv;
 // - shift goes to own + peer and comes from own - peer, around the group; reverse exchanges with the member as far from
 //   the group's end as this one is from its beginning. All members take part, as in any collective;
-// - members of one group whose calls differ (kind, type, sizes) all get STATUS_COMM naming the two; ranks that wait for
+// - members of one group whose calls differ (kind, type, sizes, step) all get STATUS_COMM naming the two; ranks that wait for
 //   each other for ever, or for a rank that has left, get STATUS_COMM, not a hang;
 // - post hands a message over and returns at once; its bytes stay untouched until wait has returned. receive blocks
 // until

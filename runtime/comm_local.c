@@ -328,7 +328,8 @@ static bool calls_differ(const CommCall *a, const CommCall *b) {
     bool reduces = a->kind == COMM_ALL_REDUCE || a->kind == COMM_REDUCE_SCATTER;
     return a->kind != b->kind || a->dtype != b->dtype || (reduces && a->reduce != b->reduce) || a->outer != b->outer ||
            a->middle != b->middle || a->inner != b->inner || a->rows != b->rows || a->row != b->row ||
-           (a->kind == COMM_SHIFT && a->peer != b->peer);
+           (a->kind == COMM_SHIFT && a->peer != b->peer) ||
+           a->step != b->step; // two of one shape that changed places
 }
 
 static Status compare_posts(const Local *l, const Group *g, const Post *posts) {

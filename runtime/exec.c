@@ -30,10 +30,11 @@ static char *arg_address(const Task *t, const PlanArg *a) {
     return t->base[a->section] + at;
 }
 
-static void do_kernel(const Task *t, int at) {
+// `of`: the rank whose part the kernel takes; its own.
+static void do_kernel(const Task *t, int at, int of) {
     Rank *k = t->k;
     const PlanInstr *in = &t->p->plan->instrs[at];
-    const int64_t *known = k->integers + t->p->scalar_at[at];
+    const int64_t *known = t->p->ranks[of].integers + t->p->scalar_at[at];
     for (int i = 0; i < in->nargs; i++) k->buf[i] = arg_address(t, &in->args[i]);
     for (int i = 0; i < in->nscalars; i++) {
         const PlanScalar *s = &in->scalars[i];
@@ -129,6 +130,7 @@ static Status faulty_comm(const Program *p, int rank, const Fault *f, CommCall *
     int64_t ways = plan_ways(p->plan, c->mesh), count = c->outer * c->middle * c->inner;
     switch (f->kind) {
     case FAULT_STALE_COMM: return status_ok();
+    case FAULT_SWAP_COMM: return p->comm->v->call(p->comm, rank, c);
     case FAULT_DROP_COMM: comm_alone(c, ways, plan_coord(p->plan, c->mesh, rank)); return status_ok();
     case FAULT_WRONG_GROUP: c->mesh = f->mesh; return p->comm->v->call(p->comm, rank, c);
     case FAULT_WRONG_SCALE:
@@ -139,6 +141,10 @@ static Status faulty_comm(const Program *p, int rank, const Fault *f, CommCall *
         scale_floats(c->receive, c->dtype, count, f->scale);
         return status_ok();
     default: // FAULT_SWAP_PEER
+        if (c->kind == COMM_SHIFT) {
+            c->peer = -c->peer;
+            return p->comm->v->call(p->comm, rank, c);
+        }
         if (c->kind == COMM_REDUCE_SCATTER) {
             swap_parts(c, (char *)c->send, ways); // const only for the communicator: the slab is ours
             STATUS_TRY(p->comm->v->call(p->comm, rank, c));
@@ -149,6 +155,15 @@ static Status faulty_comm(const Program *p, int rank, const Fault *f, CommCall *
         swap_parts(c, c->receive, ways);
         return status_ok();
     }
+}
+
+// A rank of the same stage whose part of the kernel is another.
+static int other_part(const Program *p, int at, int rank) {
+    const PlanInstr *in = &p->plan->instrs[at];
+    for (int r = 0; r < p->nranks; r++)
+        for (int i = 0; i < in->nscalars && p->ranks[r].stage == p->ranks[rank].stage; i++)
+            if (p->ranks[r].integers[p->scalar_at[at] + i] != p->ranks[rank].integers[p->scalar_at[at] + i]) return r;
+    return rank;
 }
 
 static const Fault *fault_at(const Program *p, int at, int rank) {
@@ -174,8 +189,9 @@ static Status do_call(Task *t, CommCall *call) {
 
 // A started collective may run anywhere between its start and its wait: here at its start or, with options.late, at its
 // wait. Results do not depend on it.
-static Status do_comm(Task *t, int at) {
-    CommCall call = comm_call(t, at);
+static Status do_comm(Task *t, int at, const Fault *fault) {
+    bool swapped = fault && fault->kind == FAULT_SWAP_COMM;
+    CommCall call = comm_call(t, !swapped ? at : at == fault->instr ? (int)fault->other : fault->instr);
     if (!t->k->late || !t->p->plan->instrs[at].start) return do_call(t, &call);
     t->k->late[t->k->nlate++] = call;
     return status_ok();
@@ -205,14 +221,20 @@ static Status run_func(Task *t, const PlanFunc *f) {
         Status s = status_ok();
         switch (in->kind) {
         case INSTR_KERNEL:
-            if (!fault) do_kernel(t, at);
+            if (!fault) do_kernel(t, at, t->rank);
+            else if (fault->kind == FAULT_WRONG_PART) do_kernel(t, at, other_part(p, at, t->rank));
             break;
-        case INSTR_COMM: s = do_comm(t, at); break;
-        case INSTR_WAIT: s = do_wait(t, in->of); break;
+        case INSTR_COMM: s = do_comm(t, at, fault); break;
+        case INSTR_WAIT:
+            if (!fault) s = do_wait(t, in->of);
+            break;
         case INSTR_COPY:
+            if (fault) break;
             k->device->v->copy(k->device, arg_address(t, &in->args[0]), arg_address(t, &in->args[1]), in->bytes);
             break;
-        case INSTR_ZERO: k->device->v->zero(k->device, arg_address(t, &in->args[0]), in->bytes); break;
+        case INSTR_ZERO:
+            if (!fault) k->device->v->zero(k->device, arg_address(t, &in->args[0]), in->bytes);
+            break;
         case INSTR_LOOP:
             if (fault && in->count == 1) { // the only iteration is the last
                 at = in->end;
@@ -288,6 +310,7 @@ static Status do_message(const Program *p, int rank, const PlanProgram *g, int64
     m.bytes = plan_leaf_bytes(plan, &plan->leaves[c->from_leaf], plan->chunks[c->from].variant);
     if (s->kind == PLAN_STEP_WAIT) return fault ? status_ok() : p->comm->v->wait(p->comm, rank, &m);
     if (receives) {
+        if (fault) return status_ok();
         m.receive = buffer_address(p, rank, c->to, c->to_leaf, s->slot);
         return p->comm->v->receive(p->comm, rank, &m);
     }
@@ -351,19 +374,39 @@ static const Fault *fault_at_step(const Program *p, int rank, const PlanProgram 
     return NULL;
 }
 
+// The step that is done as number `at`: another when the two are exchanged by a seeded fault.
+static int64_t step_at(const Program *p, int rank, const PlanProgram *g, int64_t at) {
+    for (int i = 0; i < p->options.nfaults; i++) {
+        const Fault *f = &p->faults[i];
+        if (!fault_swaps(f->kind) || &p->plan->programs[f->program] != g || f->stage != p->ranks[rank].stage ||
+            (f->rank >= 0 && f->rank != rank))
+            continue;
+        if (f->step == at) return f->other;
+        if (f->other == at) return f->step;
+    }
+    return at;
+}
+
 static Status rank_run(Program *p, int rank, const PlanProgram *g) {
     int stage = p->ranks[rank].stage;
-    for (int64_t at = 0; at < g->count[stage]; at++) {
+    for (int64_t place = 0; place < g->count[stage]; place++) {
+        int64_t at = p->options.nfaults ? step_at(p, rank, g, place) : place;
         const PlanStep *step = &g->steps[stage][at];
         const Fault *fault = p->options.nfaults ? fault_at_step(p, rank, g, at) : NULL;
         int64_t begin = p->trace ? trace_now() : 0;
         Status s = status_ok();
         switch ((PlanStepKind)step->kind) {
         case PLAN_STEP_RUN:
-            if (!fault) s = do_run(p, rank, step);
+            if (fault && fault->kind == FAULT_SKIP_RUN) break;
+            s = do_run(p, rank, step);
+            if (fault && fault->kind == FAULT_DOUBLE_RUN && !status_failed(&s)) s = do_run(p, rank, step);
             break;
-        case PLAN_STEP_COPY: s = do_copy(p, rank, step); break;
-        case PLAN_STEP_ZERO: s = do_zero(p, rank, step); break;
+        case PLAN_STEP_COPY:
+            if (!fault) s = do_copy(p, rank, step);
+            break;
+        case PLAN_STEP_ZERO:
+            if (!fault) s = do_zero(p, rank, step);
+            break;
         default: s = do_message(p, rank, g, at, fault);
         }
         if (status_failed(&s)) return locate_step(p, rank, g, at, s);
@@ -450,6 +493,7 @@ static void setup_rank(void *context, int thread, int64_t begin, int64_t end) {
                        .slab_bytes = p->plan->stages[k->stage].slab_bytes,
                        .work_bytes = work_bytes(p->plan)};
     k->status = device_cpu_make(&o, &k->device);
+    if (!status_failed(&k->status) && p->options.poison) memset(k->device->slab, 0xff, (size_t)o.slab_bytes);
 }
 
 // Sends of one list that are on their way at once.
@@ -536,6 +580,7 @@ static Status seed_faults(Program *p) {
         if (p->fault_of[p->faults[i].instr])
             return status_make(STATUS_INVALID, "fault: instruction %d has two", p->faults[i].instr);
         p->fault_of[p->faults[i].instr] = &p->faults[i];
+        if (p->faults[i].kind == FAULT_SWAP_COMM) p->fault_of[p->faults[i].other] = &p->faults[i];
     }
     return status_ok();
 }

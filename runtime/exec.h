@@ -15,6 +15,7 @@ typedef struct ProgramOptions {
     int64_t trace_events;    // single events kept a rank
     bool late;               // started collectives are done where they are waited for, instead of where they start
     int64_t comm_timeout_ms; // a rank waiting longer in a collective fails everyone; 0: never
+    bool poison;             // slabs begin as NaNs: what is read before it is written shows
     const Fault *faults;     // seeded on purpose; copied
     int nfaults;
 } ProgramOptions;

@@ -3,6 +3,7 @@
 #include "ir/text.h"
 #include "ir/verify.h"
 #include "passes/pass.h"
+#include "passes/pipeline.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +79,10 @@ bool compile_load_to(const CompileRequest *r, FILE *messages, Compilation *c) {
         char *text = read_whole(c->arena, r->from_ir, &size);
         if (!text) return false;
         c->unit = unit_parse(c->arena, c->scratch, c->strs, c->diag, str_intern(c->strs, r->from_ir), text, size);
-        return c->unit && unit_verify(c->unit, "read");
+        if (!c->unit || !unit_verify(c->unit, "read")) return false;
+        for (int i = 0; c->unit->pipeline && i < c->unit->pipeline->nlists; i++)
+            if (!pipeline_check(c->unit, &c->unit->pipeline->lists[i])) return false;
+        return true;
     }
     FrontendOptions o = {.path = r->path,
                          .strategy = r->strategy,

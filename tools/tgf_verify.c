@@ -4,7 +4,6 @@
 // within a tolerance that is derived from the program. With --faults, errors are seeded on purpose and each must be
 // noticed.
 #include "tools/tgf.h"
-#include "base/vec.h"
 #include "tools/tgf_verify.h"
 #include <inttypes.h>
 #include <math.h>
@@ -27,6 +26,7 @@ typedef struct Verify {
     ProgramOptions program;
     int64_t seed;
     bool quiet;
+    OptionList faults; // to be seeded one by one
     Truth truths[TRUTHS];
     int ntruths;
 } Verify;
@@ -57,11 +57,16 @@ static Status run_step(const Verify *v, Program *p, Snapshot *out) {
 static Status run_faulty(const Verify *v, const Built *b, const Fault *fault, Snapshot *out) {
     ProgramOptions o = v->program;
     o.faults = fault;
-    o.nfaults = 1;
+    o.nfaults = fault->kind < FAULT_KINDS;
+    o.late = fault->kind == FAULT_SKIP_WAIT; // else the collective is done already
     Program *p = NULL;
-    Status s = program_make_from_plan(codegen_jit_plan(b->jit), codegen_jit_kernels(b->jit), &o, &p);
+    Arena *a = arena_new();
+    const Plan *plan = codegen_jit_plan(b->jit);
+    if (fault->kind == FAULT_WASTED_MEMORY) plan = plan_wasteful(a, plan);
+    Status s = program_make_from_plan(plan, codegen_jit_kernels(b->jit), &o, &p);
     if (!status_failed(&s)) s = run_step(v, p, out);
     program_free(p);
+    arena_free(a);
     return s;
 }
 
@@ -239,55 +244,24 @@ static int check_layout(Verify *v, const char *strategy, const char *extra, cons
     return rc;
 }
 
-static void describe(const Plan *p, const Fault *f, char *text, size_t size) {
-    if (fault_is_step(f->kind)) {
-        const PlanStep *s = &p->programs[f->program].steps[f->stage][f->step];
-        snprintf(text, size, "stage %d, step %" PRId64 ", %s %s, microbatch %d", f->stage, f->step,
-                 plan_step_name(s->kind),
-                 s->kind == PLAN_STEP_RUN ? p->funcs[s->what].name : p->leaves[p->channels[s->what].from_leaf].name,
-                 s->microbatch);
-        return;
-    }
-    const PlanInstr *n = &p->instrs[f->instr];
-    const char *kind = n->kind == INSTR_LOOP     ? "loop "
-                       : n->kind == INSTR_KERNEL ? "kernel "
-                                                 : ""; // a collective's op says it
-    snprintf(text, size, "step %d, %s%s at %s:%d", f->instr, kind, n->op ? n->op : "", n->file ? n->file : "-",
-             n->line);
-}
-
-typedef Vec(Fault) FaultList;
-
-// All faults of a kind that can be seeded into the training program, in its order.
-static FaultList faults_of(Arena *a, const Plan *p, FaultKind kind) {
-    const PlanProgram *g = plan_program(p, "train");
-    FaultList list = {0};
-    if (!fault_is_step(kind))
-        for (int i = 0; i < p->ninstrs; i++) {
-            Fault f = {.kind = kind, .instr = i, .rank = -1};
-            Status s = fault_resolve(p, &f);
-            if (!status_failed(&s) && plan_runs(p, g, i)) vec_push(a, &list, f);
-        }
-    for (int stage = 0; stage < p->nstages && fault_is_step(kind); stage++)
-        for (int64_t i = 0; i < g->count[stage]; i++) {
-            Fault f = {.kind = kind, .rank = -1, .program = (int)(g - p->programs), .stage = stage, .step = i};
-            Status s = fault_resolve(p, &f);
-            if (!status_failed(&s)) vec_push(a, &list, f);
-        }
-    return list;
+// Which check a run with a seeded fault ended in; `ran`: the step was done, and its copies were compared.
+static const char *check_name(const Status *s, bool ran) {
+    if (s->code == STATUS_CORRUPT) return "plan_check";
+    if (s->code == STATUS_INTERNAL) return "memory";
+    return ran ? "copies" : "communicator";
 }
 
 // Seeds a fault and says whether it was noticed.
 static bool is_caught(const Verify *v, const Truth *t, const Built *plain, const Built *probe, const Fault *fault) {
     const Plan *p = program_plan(plain->program);
     char where[300], first[300] = "a step that probes hide";
-    describe(p, fault, where, sizeof where);
+    fault_describe(p, fault, where, sizeof where);
     Snapshot snap = {0}, many = {0};
     Difference worst = {0};
     Status s = run_faulty(v, plain, fault, &snap);
     bool wrong = status_failed(&s) || snapshot_compare(&t->made, &snap, t->tolerance, &worst);
-    if (wrong && !fault_is_step(fault->kind)) {
-        Fault same = {.kind = fault->kind, .instr = same_step(probe, &p->instrs[fault->instr]), .rank = -1};
+    if (wrong && fault->kind < FAULT_KINDS && !fault_is_step(fault->kind)) {
+        Fault same = {.kind = fault->kind, .instr = same_step(probe, &p->instrs[fault->instr]), .rank = fault->rank};
         Status r =
             same.instr < 0 ? status_make(STATUS_INVALID, "none") : fault_resolve(program_plan(probe->program), &same);
         if (!status_failed(&r)) r = run_faulty(v, probe, &same, &many);
@@ -295,21 +269,22 @@ static bool is_caught(const Verify *v, const Truth *t, const Built *plain, const
     } else if (wrong) {
         snprintf(first, sizeof first, "a whole task");
     }
+    const char *kind = fault_text(fault->kind);
     if (status_failed(&s))
-        printf("fault %-14s at %s: caught: %s; first op that differs: %s\n", fault_name(fault->kind), where, s.message,
-               first);
+        printf("fault %-14s at %s: caught: %s: %s; first op that differs: %s\n", kind, where,
+               check_name(&s, snap.n > 0), s.message, first);
     else if (wrong)
-        printf("fault %-14s at %s: caught: %s differs by %.3g (allowed %.3g); first op that differs: %s\n",
-               fault_name(fault->kind), where, worst.name, worst.error, worst.allowed, first);
-    else printf("fault %-14s at %s: NOT NOTICED\n", fault_name(fault->kind), where);
+        printf("fault %-14s at %s: caught: numbers: %s differs by %.3g (allowed %.3g); first op that differs: %s\n",
+               kind, where, worst.name, worst.error, worst.allowed, first);
+    else printf("fault %-14s at %s: NOT NOTICED\n", kind, where);
     fflush(stdout);
     snapshot_free(&snap);
     snapshot_free(&many);
     return wrong;
 }
 
-// Seeds faults of every kind, `each` of one kind, spread over the training function. Returns how many went unnoticed,
-// or -1.
+// Seeds the faults asked for one by one, or faults of every kind, `each` of one kind, spread over the training
+// function. Returns how many went unnoticed, or -1.
 static int check_faults(Verify *v, const char *strategy, const char *extra, int each) {
     Built plain = {0}, probe = {0};
     CompileRequest request = {.strategy = strategy, .extra = extra}, probing = request;
@@ -323,7 +298,16 @@ static int check_faults(Verify *v, const char *strategy, const char *extra, int 
     }
     int missed = 0, seeded = 0;
     Arena *a = arena_new();
-    for (FaultKind kind = FAULT_DROP_COMM; kind < FAULT_KINDS; kind++) {
+    for (int i = 0; i < v->faults.n; i++) {
+        Fault f;
+        if (!fault_wanted(a, program_plan(plain.program), v->faults.at[i], &f)) {
+            missed = -1;
+            break;
+        }
+        missed += !is_caught(v, t, &plain, &probe, &f);
+        seeded++;
+    }
+    for (FaultKind kind = FAULT_DROP_COMM; kind < FAULT_KINDS && !v->faults.n; kind++) {
         FaultList list = faults_of(a, program_plan(plain.program), kind);
         int want = list.n < each ? list.n : each;
         for (int taken = 0; taken < want; taken++) { // spread over the program
@@ -333,7 +317,7 @@ static int check_faults(Verify *v, const char *strategy, const char *extra, int 
         }
     }
     arena_free(a);
-    printf("%d faults seeded, %d caught\n", seeded, seeded - missed);
+    if (missed >= 0) printf("%d faults seeded, %d caught\n", seeded, seeded - missed);
     built_end(&plain);
     built_end(&probe);
     return missed;
@@ -403,7 +387,7 @@ int tool_verify(int argc, char **argv) {
     const char *strategy = NULL, *mcpu = NULL;
     bool all = false, quiet = false;
     int64_t meshes = 0, random = 0, seed = 1, threads = 0, faults = 0;
-    OptionList defines = {0};
+    OptionList defines = {0}, single = {0};
     const Option options[] = {
         {"--strategy", "NAME", "verify this strategy", OPTION_TEXT, &strategy},
         {"--all", NULL, "verify every strategy of the file (the default)", OPTION_FLAG, &all},
@@ -411,6 +395,8 @@ int tool_verify(int argc, char **argv) {
         {"--random", "N", "draw N strategies: meshes up to 8 ranks, any axis over any mesh axis", OPTION_INT, &random},
         {"--seed", "S", "of parameters, inputs and random strategies (1)", OPTION_INT, &seed},
         {"--faults", "N", "seed N faults of every kind; each must be noticed", OPTION_INT, &faults},
+        {"--fault", "KIND=AT", "seed this fault, may be given several times: AT is text of its place, #N the Nth such",
+         OPTION_DEFINE, &single},
         {"--threads", "N", "over all ranks (one a processor)", OPTION_INT, &threads},
         {"--quiet", NULL, "print only what differs, and totals", OPTION_FLAG, &quiet},
         {"-D", "AXIS=N", "override an axis", OPTION_DEFINE, &defines},
@@ -433,9 +419,10 @@ int tool_verify(int argc, char **argv) {
     }
     Verify v = {.request = {.path = path, .defines = &defines, .keep_gradients = true},
                 .mcpu = mcpu,
-                .program = {.threads = (int)threads, .comm_timeout_ms = 60000},
+                .program = {.threads = (int)threads, .comm_timeout_ms = 60000, .poison = true},
                 .seed = seed,
-                .quiet = quiet};
+                .quiet = quiet,
+                .faults = single};
     double began = now_seconds();
     Arena *a = arena_new();
     int wrong = 0;
@@ -453,7 +440,7 @@ int tool_verify(int argc, char **argv) {
                 r = check_meshes(&v, a, s, meshes, faults);
             } else {
                 r = check_layout(&v, s->name, NULL, s->name);
-                if (r == 0 && faults) r = check_faults(&v, s->name, NULL, (int)faults);
+                if (r == 0 && (faults || single.n)) r = check_faults(&v, s->name, NULL, (int)faults);
                 else if (r > 1) r = -1;
             }
             if (r < 0) rc = 2;

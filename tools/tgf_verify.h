@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What tgf verify compares, and how closely.
 #pragma once
+#include "base/vec.h"
 #include "tools/common_built.h"
 
 typedef struct Named {
@@ -63,3 +64,16 @@ typedef struct RandomStrategies {
 // skipped.
 const char *random_strategy(RandomStrategies *r, const CompileRequest *request, const char *name,
                             const char **out_label, int *illegal);
+
+// Faults that are seeded on purpose (tgf_faults.c). Beside the runtime's kinds there is one of the plan itself: the
+// compiler says more memory than the tasks touch.
+typedef Vec(Fault) FaultList;
+#define FAULT_WASTED_MEMORY FAULT_KINDS
+const char *fault_text(FaultKind kind); // its name
+void fault_describe(const Plan *p, const Fault *f, char *text, size_t size);
+// All faults of a kind that can be seeded into the training program, in its order.
+FaultList faults_of(Arena *a, const Plan *p, FaultKind kind);
+// "KIND=TEXT#N@RANK": the Nth (from 0; without #N the first) of those in whose description TEXT occurs, on one rank
+// with @RANK. False after saying on stderr why not.
+bool fault_wanted(Arena *a, const Plan *p, const char *spec, Fault *out);
+const Plan *plan_wasteful(Arena *a, const Plan *p);

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 typedef struct Flags {
-    const char *output, *header, *strategy, *mcpu, *emit, *before, *after, *from_ir, *depfile;
+    const char *output, *header, *strategy, *mcpu, *emit, *before, *after, *from_ir, *check_plan, *depfile;
     bool check, stats, depend, version, passes;
     OptionList defines;
 } Flags;
@@ -131,6 +131,18 @@ static int compile(const Flags *f, const char *path) {
     return rc;
 }
 
+// A plan's text, as --emit=plan prints it: does all that the runtime relies on hold?
+static int check_plan(const char *path) {
+    Arena *a = arena_new();
+    size_t size;
+    const char *text = read_whole(a, path, &size);
+    Plan *plan;
+    Status s = text ? plan_parse(a, strtable_new(a), text, size, &plan) : status_ok();
+    if (status_failed(&s)) fprintf(stderr, "%s: %s: %s\n", path, status_name(s.code), s.message);
+    arena_free(a);
+    return !text || status_failed(&s);
+}
+
 int main(int argc, char **argv) {
     Flags f = {0};
     const Option options[] = {
@@ -144,6 +156,7 @@ int main(int argc, char **argv) {
          &f.after},
         {"--before", "PASS", "print the IR in front of this pass", OPTION_TEXT, &f.before},
         {"--from-ir", "FILE", "read IR text instead of a .tgf", OPTION_TEXT, &f.from_ir},
+        {"--check-plan", "FILE", "read a plan's text and check it, nothing else", OPTION_TEXT, &f.check_plan},
         {"--check", NULL, "compile up to the kernels, write nothing", OPTION_FLAG, &f.check},
         {"--stats", NULL, "print memory, work and every collective", OPTION_FLAG, &f.stats},
         {"--passes", NULL, "list the passes", OPTION_FLAG, &f.passes},
@@ -162,6 +175,7 @@ int main(int argc, char **argv) {
     if (rc || done) return rc;
     if (f.version) return puts("tgfc " TGF_VERSION), 0;
     if (f.passes) return passes_list(stdout), 0;
+    if (f.check_plan && argc == 3) return check_plan(f.check_plan);
     if (!f.emit) f.emit = "obj";
     static const char *const kinds[] = {"ast", "ir", "plan", "kernels", "llvm", "asm", "obj"};
     bool known = false;
@@ -170,6 +184,7 @@ int main(int argc, char **argv) {
     if (!known) wrong = "--emit is one of ast, ir, plan, kernels, llvm, asm, obj";
     else if ((f.after && !pass_known(f.after)) || (f.before && !pass_known(f.before)))
         wrong = "no such pass; --passes lists them";
+    else if (f.check_plan) wrong = "--check-plan goes alone";
     else if (!path == !f.from_ir) wrong = path ? "give a .tgf or --from-ir, not both" : "no input file";
     else if (f.from_ir && (!strcmp(f.emit, "ast") || f.strategy || f.defines.n))
         wrong = "--from-ir takes no --emit=ast, --strategy or -D";

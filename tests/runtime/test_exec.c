@@ -136,11 +136,11 @@ static void faults(void) {
     }
     PlanModule m = sample_module();
     Program *none;
-    Fault wrong = {FAULT_SKIP_KERNEL, 0, -1, 0, 0, 0, 0, 0};
+    Fault wrong = {.kind = FAULT_SKIP_KERNEL, .rank = -1};
     CHECK_FAILS(program_make(&m, &(ProgramOptions){.faults = &wrong, .nfaults = 1}, &none), STATUS_INVALID,
                 "step 0 is no kernel");
     // A rank that alone skips the kernel holds another loss than its copies.
-    wrong = (Fault){FAULT_SKIP_KERNEL, plan->funcs[1].first + 10, 1, 0, 0, 0, 0, 0};
+    wrong = (Fault){.kind = FAULT_SKIP_KERNEL, .instr = plan->funcs[1].first + 10, .rank = 1};
     while (plan->instrs[wrong.instr].kind != INSTR_KERNEL) wrong.instr--;
     Program *uneven = make(&(ProgramOptions){.faults = &wrong, .nfaults = 1});
     CHECK_OK(program_run(uneven, "init"));
