@@ -119,6 +119,7 @@ static const struct {
               {"precision", NULL},
               {"shard", NULL},
               {"resolve", NULL},
+              {"pipeline", NULL},
               {"fuse", check_fuse},
               {"order", NULL}};
 
