@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // recompute_budget: a strategy's `memory = 40GB` is a promise. When the slab is larger, the message says what needs how
-// much and the smallest change that fits, found by compiling it: computing again, then a smaller batch, then both.
+// much and the smallest change that fits, found by compiling it.
 #include "ir/recipe.h"
 #include "ir/storage.h"
 #include "passes/pass_try.h"
 #include "passes/recompute.h"
+#include <string.h>
 
 static const char *bytes_text(const Unit *u, double bytes) {
     static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB"};
@@ -14,26 +15,47 @@ static const char *bytes_text(const Unit *u, double bytes) {
     return arena_printf(u->arena, i ? "%.2f %s" : "%.0f %s", x, units[i]);
 }
 
-// What a rank would need with everything computed again (or as the strategy has it) and this batch (0: as it is); 0
-// when the passes refuse it.
-static int64_t needed_with(const Unit *u, bool block, int64_t batch) {
+// What the author could write instead; nothing that is left as it is, is 0.
+typedef struct Change {
+    bool block; // recompute block
+    int64_t microbatches, batch;
+    ShardLevel shard; // over the mesh axes that split the batch
+} Change;
+
+static MeshSet batch_ranks(const Unit *u) {
+    MeshSet over = 0;
+    for (int i = 0; i < u->strategy->nsplits; i++) {
+        const Split *p = &u->strategy->splits[i];
+        if (!p->between && !strcmp(p->axis->name, "batch")) over |= p->over;
+    }
+    return over;
+}
+
+static Strategy *changed_strategy(Unit *u, const Change *c) {
+    Strategy *s = NEW(u->arena, Strategy);
+    *s = *u->strategy;
+    if (c->block) s->recompute = RECOMPUTE_BLOCK;
+    if (c->microbatches) s->microbatches = c->microbatches;
+    if (c->shard) s->shard = c->shard, s->shard_over = batch_ranks(u);
+    return s;
+}
+
+// What a rank would need; 0 when the passes refuse it.
+static int64_t needed_with(const Unit *u, const Change *c) {
     const Recompute *r = u->recompute;
     UnitTry t;
     int64_t bytes = 0;
     if (unit_try_begin(&t, u, r->text, r->size)) {
         Recompute *trial = NEW(t.unit->arena, Recompute);
-        *trial = (Recompute){.trial = true, .keep = block ? NULL : r->keep, .nchosen = block ? 0 : r->nchosen};
+        *trial = (Recompute){.trial = true, .keep = c->block ? NULL : r->keep, .nchosen = c->block ? 0 : r->nchosen};
         t.unit->recompute = trial;
-        Strategy *s = NEW(t.unit->arena, Strategy);
-        *s = *t.unit->strategy;
-        if (block) s->recompute = RECOMPUTE_BLOCK;
-        t.unit->strategy = s;
-        if (batch) {
+        t.unit->strategy = changed_strategy(t.unit, c);
+        if (c->batch) {
             Recipe *recipe = NEW(t.unit->arena, Recipe);
             *recipe = *t.unit->recipe;
-            recipe->batch = batch;
+            recipe->batch = c->batch;
             t.unit->recipe = recipe;
-            unit_axis(t.unit, str_intern(u->strs, "batch"))->extent = batch;
+            unit_axis(t.unit, str_intern(u->strs, "batch"))->extent = c->batch;
         }
         if (unit_try_run(&t)) bytes = t.unit->storage->slab_bytes;
     }
@@ -41,31 +63,79 @@ static int64_t needed_with(const Unit *u, bool block, int64_t batch) {
     return bytes;
 }
 
+static const char *change_text(const Unit *u, const Change *c) {
+    const char *text = "", *and = "";
+    if (c->microbatches) {
+        text = arena_printf(u->arena, "microbatches = %lld", (long long)c->microbatches);
+        and = " and ";
+    }
+    if (c->shard) {
+        text = arena_printf(u->arena, "%s%s'shard %s over", text, and, shard_name(c->shard));
+        MeshSet over = batch_ranks(u);
+        for (int i = 0, any = 0; i < u->strategy->mesh.n; i++)
+            if (over >> i & 1)
+                text = arena_printf(u->arena, "%s%s %s", text, any++ ? "," : "", u->strategy->mesh.axis[i].name);
+        text = arena_printf(u->arena, "%s'", text);
+        and = " and ";
+    }
+    if (c->batch) {
+        text = arena_printf(u->arena, "%s%sbatch = %lld", text, and, (long long)c->batch);
+        and = " and ";
+    }
+    return c->block ? arena_printf(u->arena, "%s%s'recompute block'", text, and) : text;
+}
+
+typedef struct Search {
+    Unit *u;
+    bool recomputes; // the strategy leaves something to be computed again
+    int64_t least;
+    const char *least_text;
+    bool found;
+} Search;
+
+// The change alone, then with everything computed again.
+static bool fits(Search *x, Change c) {
+    for (int block = 0; block <= x->recomputes && !x->found; block++) {
+        c.block = block;
+        int64_t bytes = needed_with(x->u, &c);
+        if (!bytes) continue;
+        if (bytes < x->least) x->least = bytes, x->least_text = change_text(x->u, &c);
+        if (bytes > x->u->strategy->memory) continue;
+        diag_note(x->u->diag, x->u->strategy->memory_loc, "with %s it needs %s", change_text(x->u, &c),
+                  bytes_text(x->u, (double)bytes));
+        x->found = true;
+    }
+    return x->found;
+}
+
+// From what changes nothing but time to what changes the training: recomputation, smaller microbatches, states,
+// gradients and parameters in parts over the ranks of the batch, both; then a smaller batch.
 static void propose(Unit *u) {
     const Strategy *s = u->strategy;
     const Axis *axis = unit_axis(u, str_intern(u->strs, "batch"));
-    int64_t least = u->storage->slab_bytes, batch = axis ? axis->extent : 1, smallest = batch;
-    bool more = s->recompute == RECOMPUTE_NOTHING || s->recompute == RECOMPUTE_NAMES;
-    int64_t bytes = more ? needed_with(u, true, 0) : 0;
-    if (bytes && bytes < least) least = bytes;
+    int64_t batch = axis ? axis->extent : 1, now = s->microbatches > 1 ? s->microbatches : 1;
+    Search x = {.u = u, .least = u->storage->slab_bytes, .least_text = "nothing"};
+    x.recomputes = s->recompute == RECOMPUTE_NOTHING || s->recompute == RECOMPUTE_NAMES;
+    int64_t bytes = x.recomputes ? needed_with(u, &(Change){.block = true}) : 0;
+    if (bytes && bytes < x.least) x.least = bytes, x.least_text = "'recompute block'";
     if (bytes && bytes <= s->memory) {
         diag_note(u->diag, s->memory_loc,
                   "it fits with 'recompute auto'; with 'recompute block', which keeps least, it needs %s",
                   bytes_text(u, (double)bytes));
         return;
     }
-    for (int64_t half = batch / 2; half >= 1 && u->recipe && axis; half /= 2)
-        for (int block = 0; block <= (more ? 1 : 0); block++) {
-            if (!(bytes = needed_with(u, block, half))) continue;
-            if (bytes < least) least = bytes, smallest = half;
-            if (bytes > s->memory) continue;
-            diag_note(u->diag, s->memory_loc, "with batch = %lld%s it needs %s", (long long)half,
-                      block ? " and 'recompute block'" : "", bytes_text(u, (double)bytes));
-            return;
-        }
-    diag_note(u->diag, s->memory_loc,
-              "neither recomputation nor a smaller batch is enough: %s with batch = %lld; split over more ranks",
-              bytes_text(u, (double)least), (long long)smallest);
+    bool micro = s->schedule != PIPE_FILE || !s->pipe_axis;
+    ShardLevel top = mesh_extent(&s->mesh, batch_ranks(u)) > 1 ? SHARD_PARAMETERS : SHARD_NOTHING;
+    for (int64_t m = 2 * now; m <= batch && micro; m *= 2)
+        if (fits(&x, (Change){.microbatches = m})) return;
+    for (ShardLevel level = s->shard + 1; level <= top; level++)
+        if (fits(&x, (Change){.shard = level})) return;
+    for (int64_t m = 2 * now; m <= batch && micro && top > s->shard; m *= 2)
+        if (fits(&x, (Change){.microbatches = m, .shard = top})) return;
+    for (int64_t half = batch / 2; half >= 1 && half >= now && u->recipe && axis; half /= 2)
+        if (fits(&x, (Change){.batch = half})) return;
+    diag_note(u->diag, s->memory_loc, "nothing tried is enough: the least is %s, with %s; split over more ranks",
+              bytes_text(u, (double)x.least), x.least_text);
 }
 
 bool recompute_check_budget(Unit *u) {
@@ -75,10 +145,13 @@ bool recompute_check_budget(Unit *u) {
     double kept = recompute_cost(u).kept;
     diag_error(u->diag, s->memory_loc,
                "a rank needs %s, the budget is %s: parameters %s, optimizer states %s, inputs and outputs %s, "
-               "gradients, activations and collective buffers %s (%s of these kept for the backward half)",
+               "gradients, activations and collective buffers %s%s",
                bytes_text(u, (double)m->slab_bytes), bytes_text(u, (double)s->memory),
                bytes_text(u, (double)m->param_bytes), bytes_text(u, (double)m->state_bytes),
-               bytes_text(u, (double)m->io_bytes), bytes_text(u, (double)m->activation_bytes), bytes_text(u, kept));
+               bytes_text(u, (double)m->io_bytes), bytes_text(u, (double)m->activation_bytes),
+               u->pipeline ? arena_printf(u->arena, ", summed gradients and microbatches in flight %s",
+                                          bytes_text(u, (double)m->buffer_bytes))
+                           : arena_printf(u->arena, " (%s of these kept for the backward half)", bytes_text(u, kept)));
     if (u->recompute && u->recompute->text) propose(u);
     return false;
 }
