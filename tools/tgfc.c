@@ -5,6 +5,7 @@
 #include "ir/text.h"
 #include "passes/pass.h"
 #include "tools/common_compile.h"
+#include "tools/common_overlap.h"
 #include "tools/common_stats.h"
 #include <stdlib.h>
 #include <string.h>
@@ -122,8 +123,12 @@ static int compile(const Flags *f, const char *path) {
         rc = compile_status(&c);
     } else {
         CodegenOptions o = {.mcpu = f->mcpu, .hash = hash_of(&c)};
-        if (f->stats) stats_print(c.unit, now_seconds() - began, stdout);
-        if (!f->check && !(f->stats && !f->output && !strcmp(f->emit, "obj")))
+        if (f->stats) {
+            stats_print(c.unit, now_seconds() - began, stdout);
+            Status s = overlap_print(c.unit, &o, stdout);
+            if (status_failed(&s)) rc = failed(&s, &c);
+        }
+        if (!rc && !f->check && !(f->stats && !f->output && !strcmp(f->emit, "obj")))
             rc = !strcmp(f->emit, "obj") ? emit_object(f, &c, &o) : emit_text(f, &c, &o);
         if (!rc && !f->check && (f->depend || f->depfile) && !write_depfile(f, &c)) rc = 1;
     }

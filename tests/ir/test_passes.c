@@ -120,6 +120,7 @@ static const struct {
               {"shard", NULL},
               {"resolve", NULL},
               {"pipeline", NULL},
+              {"overlap", NULL},
               {"fuse", check_fuse},
               {"order", NULL}};
 

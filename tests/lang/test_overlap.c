@@ -67,6 +67,22 @@ static int break_waits(Plan *p, const char *strategy) {
     return waits;
 }
 
+// Gradients reduced while the backward repeat goes on: begun in a loop, waited for behind it alone.
+static int overlap_loop(const Plan *p) {
+    int found = 0, depth = 0;
+    int *seen = calloc((size_t)p->ninstrs + 1, sizeof *seen);
+    if (!seen) return -1;
+    for (int i = 0; i < p->ninstrs; i++) { // 1: begun in a loop; 2: waited for in one too
+        const PlanInstr *in = &p->instrs[i];
+        depth += (in->kind == INSTR_LOOP) - (in->kind == INSTR_END);
+        if (in->kind == INSTR_COMM && in->start && depth) seen[i] |= 1;
+        if (in->kind == INSTR_WAIT && depth) seen[in->of] |= 2;
+    }
+    for (int i = 0; i < p->ninstrs; i++) found += seen[i] == 1;
+    free(seen);
+    return found;
+}
+
 int main(void) {
     static const char *const strategies[] = {"tp", "dp", "dp_tp", "zero1", "zero2", "zero3", "megatron_sp", "cp"};
     for (size_t i = 0; i < sizeof strategies / sizeof *strategies; i++) {
@@ -80,6 +96,8 @@ int main(void) {
         }
         printf("%s: %d of %d collectives are started, %d waits\n", strategies[i], starts, collectives, waits);
         CHECK(starts > 0, "%s hides nothing\n", strategies[i]);
+        // Of a layer's twelve gradients two have a megabyte: the MLP's.
+        if (p && !strcmp(strategies[i], "dp")) CHECK(overlap_loop(p) == 2, "dp: %d\n", overlap_loop(p));
         arena_free(a);
     }
     return failures != 0;
