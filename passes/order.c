@@ -4,7 +4,7 @@
 // as soon as it can (a parameter's update right behind its gradient); what overwrites a parameter or state goes behind
 // the readers of the old value, so that memory can update in place. In a pipeline's tasks collectives stay in the order
 // of the program. The order depends on nothing but the graph, so all
-// ranks meet in the same collectives in the same order.
+// ranks meet in the same collectives in the same order. What hides collectives comes after that: order_overlap.c.
 //
 //   before    %m  = expand %eps                 after   %g  = dot %x, %dy over batch
 //             %g  = dot %x, %dy over batch              %r  = all_reduce %g on data
@@ -12,30 +12,8 @@
 //             %r  = all_reduce %g on data               %w2 = fused %w, %r { ... }
 //             %w2 = fused %w, %r { ... }                assign %w, %w2
 //             assign %w, %w2                            ...
-#include "ir/op.h"
+#include "passes/order.h"
 #include "passes/pass.h"
-
-typedef struct Item { // a node of the block being scheduled
-    Node *node;
-    Vec(int) before, after; // items; `before` must be done first
-    Vec(int) reads;         // base values (ids) of this block it reads, each once
-    int64_t alloc;          // bytes of its results
-    bool done, visited, lazy;
-} Item;
-
-typedef struct Order {
-    Unit *u;
-    Arena *a;
-    Block *block;
-    Item *item;
-    int n;
-    int *item_of;   // by value id: the item that makes it, or -1 (parameters of the block, outer values)
-    int *base;      // by value id: the value whose memory it views
-    int *users;     // by base id: items that read it and are not done
-    int64_t *bytes; // by base id: 0 for what lives anyway
-    Node **emitted;
-    int nemitted;
-} Order;
 
 static int64_t value_bytes(const Order *o, const Value *v) {
     int64_t elements = 0;
@@ -149,7 +127,7 @@ static bool ready(const Order *o, const Item *it) {
 static void emit(Order *o, Item *it) {
     it->done = true;
     for (int i = 0; i < it->reads.n; i++) o->users[it->reads.at[i]]--;
-    o->emitted[o->nemitted++] = it->node;
+    o->emitted[o->nemitted++] = (int)(it - o->item);
 }
 
 static void demand(Order *o, int i) {
@@ -217,7 +195,7 @@ static void order_block(Unit *u, Func *f, Block *b, Order *o) {
     o->n = o->nemitted = 0;
     for (Node *n = b->first; n; n = n->next) o->n++;
     o->item = NEW_ARRAY(o->a, Item, o->n);
-    o->emitted = NEW_ARRAY(o->a, Node *, o->n);
+    o->emitted = NEW_ARRAY(o->a, int, o->n);
     for (int i = 0; i < f->next_id; i++) {
         o->item_of[i] = -1;
         o->base[i] = i;
@@ -227,8 +205,9 @@ static void order_block(Unit *u, Func *f, Block *b, Order *o) {
     int i = 0;
     for (Node *n = b->first; n; n = n->next) enter_item(o, i++, n);
     order_nodes(o);
+    order_overlap(o);
     b->first = b->last = NULL;
-    for (i = 0; i < o->nemitted; i++) node_append(b, o->emitted[i]);
+    for (i = 0; i < o->nemitted; i++) node_append(b, o->item[o->emitted[i]].node);
 }
 
 bool pass_order(Unit *u) {
