@@ -68,6 +68,25 @@ static void insert_waits(const Plan *p, PlanFunc *f, const Needs *needs, PlanIns
     f->count = *n - first;
 }
 
+// Neighbours over one mesh are one call, up to a bucket: many small calls cost latency, and one that is too large makes
+// its first piece wait for its last. 25 MB is what DDP found (Li et al., VLDB 2020).
+static void join_calls(Plan *p) {
+    enum { BUCKET_BYTES = 25 * 1000 * 1000 };
+    int64_t total = 0, send, receive;
+    for (int i = 1; i < p->ninstrs; i++) {
+        const PlanInstr *before = &p->instrs[i - 1];
+        PlanInstr *in = &p->instrs[i];
+        if (in->kind != INSTR_COMM || !in->start) continue;
+        bool alike = before->kind == INSTR_COMM && before->start && before->mesh == in->mesh;
+        if (alike && !before->joined) plan_comm_bytes(p, before, &send, &receive), total = send;
+        plan_comm_bytes(p, in, &send, &receive);
+        in->joined = alike && total + send <= BUCKET_BYTES;
+        total += send;
+    }
+    for (int i = 0; i < p->nfuncs; i++) // no call is of two functions
+        if (p->funcs[i].count) p->instrs[p->funcs[i].first].joined = false;
+}
+
 bool plan_waits(Plan *p, Arena *a) {
     Needs *needs = NEW_ARRAY(a, Needs, p->nfuncs + 1);
     int total = p->ninstrs, n = 0;
@@ -80,5 +99,6 @@ bool plan_waits(Plan *p, Arena *a) {
     for (int i = 0; i < p->nfuncs; i++) insert_waits(p, &p->funcs[i], &needs[i], out, &n, number);
     p->instrs = out;
     p->ninstrs = n;
+    join_calls(p);
     return true;
 }

@@ -226,7 +226,12 @@ static Status check_instrs(const Plan *p, const PlanFunc *f) {
         const PlanInstr *in = &p->instrs[at];
         switch (in->kind) {
         case INSTR_KERNEL: STATUS_TRY(check_kernel_call(p, f, in, at, counts, depth)); break;
-        case INSTR_COMM: STATUS_TRY(check_comm(p, f, in, at, counts, depth)); break;
+        case INSTR_COMM:
+            if (in->joined &&
+                (at == f->first || in[-1].kind != INSTR_COMM || !in[-1].start || !in->start || in[-1].mesh != in->mesh))
+                BAD("step %d: one call with what is no started collective of the same group", at);
+            STATUS_TRY(check_comm(p, f, in, at, counts, depth));
+            break;
         case INSTR_COPY:
             if (in->bytes < 0 || !arg_inside(p, f, &in->args[0], counts, depth, in->bytes) ||
                 !arg_inside(p, f, &in->args[1], counts, depth, in->bytes))

@@ -110,7 +110,8 @@ typedef struct PlanInstr {
     // sees what was computed before; a WAIT that names it stands before anything depends on its end. Not begun: done
     // when the instruction is.
     bool start;
-    int of; // WAIT: number in plan->instrs of a started COMM; every time it was begun so far has ended afterwards
+    bool joined; // COMM, started: one call with the COMM in front of it, started too and over the same mesh: a bucket
+    int of;      // WAIT: number in plan->instrs of a started COMM; every time it was begun so far has ended afterwards
     // COMM: the local send value as [outer, middle, inner] elements. all_reduce, broadcast, send, recv, shift, reverse:
     // outer*middle*inner elements. all_gather concatenates along middle: receive is [outer, ways*middle, inner];
     // reduce_scatter the reverse: each receives m = ceil(middle / ways) of middle, zero beyond it; all_to_all: places

@@ -116,6 +116,7 @@ static void put_instr(FILE *out, const Plan *p, const PlanInstr *in, int depth) 
         put_arg(out, &in->args[0]);
         fputs(" -> ", out);
         put_arg(out, &in->args[1]);
+        if (in->joined) fputs(" joined", out);
         if (!in->rows) break;
         fprintf(out, " rows %" PRId64 " of %" PRId64 " counts ", in->rows, in->row);
         put_arg(out, &in->args[2]);

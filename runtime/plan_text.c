@@ -20,6 +20,7 @@
 //       kernel 0 (c0+64*l0:32, s1088+8*m:8) [l0+1*first, 0+34*c(tensor)+17*m+1*first, 7] # "take %x" @"gpt2.tgf":7
 //       comm all_reduce sum f32 on tensor [1, 8, 4] w128 -> w256
 //       start all_gather sum f32 on tensor [1, 8, 4] c64 -> w512    begun; ended by
+//       start all_reduce sum f32 on tensor [1, 8, 1] w64 -> w64 joined    one call with the one in front
 //       wait 3                                                       the number of the instruction, from the top
 //       copy w128 <- c0 bytes 64
 //       zero r128 bytes 64
@@ -466,6 +467,7 @@ static bool parse_instr(Parser *p, PlanInstr *in) {
         in->kind = INSTR_COMM;
         in->start = true;
         if (!parse_comm(p, in)) return false;
+        in->joined = accept_word(p, "joined");
     } else if (accept_word(p, "wait")) {
         in->kind = INSTR_WAIT;
         if (!parse_small(p, &in->of)) return false;

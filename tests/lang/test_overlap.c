@@ -83,6 +83,19 @@ static int overlap_loop(const Plan *p) {
     return found;
 }
 
+static int count_joined(const Plan *p) {
+    int joined = 0;
+    int64_t bytes = 0, send, receive;
+    for (int i = 0; i < p->ninstrs; i++) {
+        if (p->instrs[i].kind != INSTR_COMM) continue;
+        plan_comm_bytes(p, &p->instrs[i], &send, &receive);
+        bytes = p->instrs[i].joined ? bytes + send : send;
+        joined += p->instrs[i].joined;
+        CHECK(!p->instrs[i].joined || bytes <= 25000000, "a bucket of %" PRId64 " bytes\n", bytes);
+    }
+    return joined;
+}
+
 int main(void) {
     static const char *const strategies[] = {"tp", "dp", "dp_tp", "zero1", "zero2", "zero3", "megatron_sp", "cp"};
     for (size_t i = 0; i < sizeof strategies / sizeof *strategies; i++) {
@@ -98,6 +111,9 @@ int main(void) {
         CHECK(starts > 0, "%s hides nothing\n", strategies[i]);
         // Of a layer's twelve gradients two have a megabyte: the MLP's.
         if (p && !strcmp(strategies[i], "dp")) CHECK(overlap_loop(p) == 2, "dp: %d\n", overlap_loop(p));
+        // The other ten are one call for all layers, and the last layernorm's two.
+        if (p && !strcmp(strategies[i], "dp")) CHECK(count_joined(p) == 9 + 1, "dp: %d\n", count_joined(p));
+        if (p) printf("  %d share a call with the one in front\n", count_joined(p));
         arena_free(a);
     }
     return failures != 0;
