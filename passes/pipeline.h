@@ -89,6 +89,7 @@ typedef struct Cut {
     int levels;                     // PHASE_AFTER + 0 ... levels - 1
     Vec(Want) wants;
     Vec(Route) routes;
+    Vec(Value *) relayed; // from the last chunk back to the first, from one to the next with the gradients
     Vec(Task *) tasks;
     int first_func; // of the tasks, in the unit
     bool ok;

@@ -149,7 +149,7 @@ static bool is_possible(Check *c, int stage, const Step *s) {
 static bool run(Check *c, int stage, const Step *s) {
     const Uses *u = &c->uses[s->func];
     int64_t m = c->p->microbatches, place = s->chunk * m + s->microbatch;
-    if (!c->done[s->func]) c->done[s->func] = NEW_ARRAY(c->a, bool, c->p->nchunks * m);
+    if (!c->done[s->func]) c->done[s->func] = NEW_ARRAY(c->a, bool, c->p->nchunks *m);
     if (c->done[s->func][place]) return fail(c, stage, s, "the task was done before for this microbatch");
     c->done[s->func][place] = true;
     for (int i = 0; i < u->reads.n; i++)

@@ -39,11 +39,26 @@ static int64_t slot_at(const Emit *e, int channel, int chunk, int64_t m) {
     return e->line[channel].slots ? e->slot[chunk][m] : 0;
 }
 
+// What a chunk of this stage gives another, forward, is copied when it is needed: its slot is free from then on. Later
+// it is copied when it is made: the slot is there, and the giver's may be another's soon.
+static bool copies_late(const Emit *e, int channel) { return e->line[channel].phase == PHASE_FORWARD; }
+
+static void copy_here(Emit *e, int channel, int64_t m) {
+    const Channel *ch = &e->p->channels[channel];
+    emit(e, (Step){.kind = STEP_COPY,
+                   .channel = channel,
+                   .microbatch = m,
+                   .slot = slot_at(e, channel, ch->from, m),
+                   .to_slot = slot_at(e, channel, ch->to, m)});
+}
+
 static void receive(Emit *e, int chunk, int phase, int64_t m) {
     for (int i = e->in[chunk]; i >= 0; i = e->in_next[i]) {
         const Channel *ch = &e->p->channels[i];
-        if (e->line[i].phase != phase || here(e, ch->from)) continue;
-        emit(e, (Step){.kind = STEP_RECV, .channel = i, .microbatch = m, .slot = slot_at(e, i, chunk, m)});
+        if (e->line[i].phase != phase) continue;
+        int64_t slot = slot_at(e, i, chunk, m);
+        if (!here(e, ch->from)) emit(e, (Step){.kind = STEP_RECV, .channel = i, .microbatch = m, .slot = slot});
+        else if (copies_late(e, i)) copy_here(e, i, m);
     }
 }
 
@@ -60,20 +75,15 @@ static void wait_for_buffers(Emit *e, int chunk, int phase, int64_t m) {
 
 static void send(Emit *e, int chunk, int phase, int64_t m) {
     for (int i = e->out[chunk]; i >= 0; i = e->out_next[i]) {
-        const Channel *ch = &e->p->channels[i];
         if (e->line[i].phase != phase) continue;
-        int64_t slot = slot_at(e, i, chunk, m);
-        if (here(e, ch->to)) {
-            emit(e, (Step){.kind = STEP_COPY,
-                           .channel = i,
-                           .microbatch = m,
-                           .slot = slot,
-                           .to_slot = slot_at(e, i, ch->to, m)});
-        } else {
-            wait_sent(e, i, slot);
-            emit(e, (Step){.kind = STEP_SEND, .channel = i, .microbatch = m, .slot = slot});
-            e->sent[i][slot] = m + 1;
+        if (here(e, e->p->channels[i].to)) {
+            if (!copies_late(e, i)) copy_here(e, i, m);
+            continue;
         }
+        int64_t slot = slot_at(e, i, chunk, m);
+        wait_sent(e, i, slot);
+        emit(e, (Step){.kind = STEP_SEND, .channel = i, .microbatch = m, .slot = slot});
+        e->sent[i][slot] = m + 1;
     }
 }
 

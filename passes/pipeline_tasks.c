@@ -175,6 +175,32 @@ static Value *get_between(Task *t, Value *x) {
     return from_buffer(t, x, name, SECTION_CHUNK, born);
 }
 
+// What the last chunk makes and the first needs in its backward half (the gradient of what skips the layers) goes from
+// chunk to chunk: the last one's slot is another microbatch's before the first comes to it.
+static Str relay_name(const Cut *c, const Value *x, const char *side) {
+    return str_internf(c->u->strs, "%s.%s", buffer_name(c, "relay", x), side);
+}
+
+static Value *get_relayed(Task *t, Value *x) {
+    Cut *c = t->cut;
+    bool known = false;
+    for (int i = 0; i < c->relayed.n; i++) known |= c->relayed.at[i] == x;
+    if (!known) {
+        vec_push(c->a, &c->relayed, x);
+        vec_push(c->a, &c->routes,
+                 (Route){WAY_PREVIOUS, 0, PHASE_BACKWARD, relay_name(c, x, "out"), relay_name(c, x, "in")});
+    }
+    return from_buffer(t, x, relay_name(c, x, "in"), carried_section(c), false);
+}
+
+static void do_relays(Task *t) {
+    Cut *c = t->cut;
+    for (int i = 0; i < c->relayed.n && !(t->is & ROLE_FIRST); i++) {
+        Value *x = c->relayed.at[i], *v = get(t, x);
+        write_buffer(t, relay_name(c, x, "out"), carried_section(c), false, false, v, x->def);
+    }
+}
+
 static Value *get_in_loop(Task *t, Value *x) {
     Cut *c = t->cut;
     const Fact *f = &c->fact[x->id];
@@ -183,6 +209,7 @@ static Value *get_in_loop(Task *t, Value *x) {
         return x;
     }
     if (f->home & t->is && f->phase == t->phase) return cloned(t, x);
+    if (f->phase == PHASE_BACKWARD && t->phase == PHASE_BACKWARD && f->home == ROLE_LAST) return get_relayed(t, x);
     Str name = buffer_name(c, "keep", x);
     if (f->home & t->is) {
         want(c, (Want){x, t->is, f->phase, name, SECTION_SLOT, false, false});
@@ -407,6 +434,7 @@ static void chunk_task(Cut *c, const Holders *h, int variant, int phase) {
     do_effects(t, h);
     if (phase == PHASE_FORWARD) do_carried(t, (Node *)c->forward, ROLE_LAST);
     if (phase == PHASE_BACKWARD) do_carried(t, (Node *)c->backward, ROLE_FIRST);
+    if (phase == PHASE_BACKWARD) do_relays(t);
     do_wants(t);
     task_end(t);
 }
