@@ -60,7 +60,7 @@ static void set_precision(CaseCtx *c) {
     if (old) *s = *old;
     s->name = str_intern(c->unit->strs, "test");
     s->has_precision = true;
-    s->scale = 65536;
+    s->scale = 1;
     s->compute = compute;
     s->master = s->reduce = DT_F32;
     c->unit->strategy = s;
