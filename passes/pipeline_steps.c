@@ -193,8 +193,7 @@ static bool in_slots(const Cut *c, Str buffer) {
     return false;
 }
 
-static void add_channel(Cut *c, Channel *channels, Line *lines, int *n, int from, int to, const Route *r, bool slots) {
-    (void)c;
+static void add_channel(Channel *channels, Line *lines, int *n, int from, int to, const Route *r, bool slots) {
     channels[*n] = (Channel){from, to, r->from_buffer, r->to_buffer};
     lines[(*n)++] = (Line){r->phase, slots};
 }
@@ -210,10 +209,10 @@ static const Line *make_channels(Cut *c) {
         const Route *r = &c->routes.at[i];
         bool slots = in_slots(c, r->from_buffer);
         for (int k = 0; k < p->nchunks; k++) {
-            if (r->way == WAY_NEXT && k + 1 < p->nchunks) add_channel(c, channels, lines, &n, k, k + 1, r, slots);
-            if (r->way == WAY_PREVIOUS && k > 0) add_channel(c, channels, lines, &n, k, k - 1, r, slots);
+            if (r->way == WAY_NEXT && k + 1 < p->nchunks) add_channel(channels, lines, &n, k, k + 1, r, slots);
+            if (r->way == WAY_PREVIOUS && k > 0) add_channel(channels, lines, &n, k, k - 1, r, slots);
             if (r->way < WAY_FIRST || !(chunk_roles(p, k) & r->to)) continue;
-            add_channel(c, channels, lines, &n, r->way == WAY_FIRST ? 0 : p->nchunks - 1, k, r, slots);
+            add_channel(channels, lines, &n, r->way == WAY_FIRST ? 0 : p->nchunks - 1, k, r, slots);
         }
     }
     p->channels = channels;

@@ -2,10 +2,9 @@
 // The pipeline pass: GPT-2 cut into tasks by every schedule, for many numbers of stages, chunks and microbatches. What
 // is sent over each boundary is counted; step lists that are broken on purpose (a message dropped, swapped, of another
 // microbatch, a task skipped, done twice or in another slot, a wait left out) are each refused by pipeline_check.
-#include "frontend/frontend.h"
 #include "ir/pipeline.h"
-#include "passes/pass.h"
 #include "passes/pipeline.h"
+#include "world.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,38 +13,9 @@ static int failures, cuts, faults;
 #define CHECK(condition, ...)                                                                                          \
     ((condition) ? (void)0 : (printf("FAIL %s: ", #condition), printf(__VA_ARGS__), (void)failures++))
 
-typedef struct World {
-    Arena *arena, *scratch;
-    Unit *u; // NULL: refused
-    FILE *out;
-    char *said;
-    size_t size;
-} World;
-
 static World *compile(const char *lines) {
-    Arena *arena = arena_new();
-    World *w = NEW(arena, World);
-    w->arena = arena;
-    w->scratch = arena_new();
-    w->out = open_memstream(&w->said, &w->size);
     FrontendDefine defines[] = {{"layer", 8}, {"head", 2}, {"dim", 4}, {"seq", 8}, {"vocab", 19}, {"batch", 24}};
-    FrontendOptions o = {.path = "examples/gpt2.tgf", .strategy = "t", .arena = w->arena, .scratch = w->scratch};
-    o.extra = arena_printf(w->arena, "strategy t {\n %s\n}\n", lines);
-    o.strs = strtable_new(w->arena);
-    o.diag = diag_new(w->arena, w->out, false);
-    o.defines = defines;
-    o.ndefines = sizeof defines / sizeof *defines;
-    FrontendResult r;
-    if (frontend_load(&o, &r) && passes_run(r.unit, &(PassOptions){.last = "pipeline"})) w->u = r.unit;
-    fflush(w->out);
-    return w;
-}
-
-static void world_end(World *w) {
-    fclose(w->out);
-    free(w->said);
-    arena_free(w->scratch);
-    arena_free(w->arena); // with w
+    return world_make(lines, defines, sizeof defines / sizeof *defines, "pipeline");
 }
 
 static StepList *list_of(const Unit *u, const char *name) {

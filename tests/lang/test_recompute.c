@@ -2,10 +2,10 @@
 // `recompute auto` against an exhaustive search: for GPT-2 medium at five budgets, on one rank and on four, the peak
 // fits and the work done again is within 5% of the best of all subsets of what could be kept, each compiled. And
 // budgets that do not fit: the proposal in the message is compiled, and fits; the next larger batch does not.
-#include "frontend/frontend.h"
 #include "ir/storage.h"
 #include "passes/pass.h"
 #include "passes/recompute.h"
+#include "world.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,14 +15,6 @@ static int failures;
 #define CHECK(condition, ...)                                                                                          \
     ((condition) ? (void)0 : (printf("FAIL %s: ", #condition), printf(__VA_ARGS__), (void)failures++))
 
-typedef struct World {
-    Arena *arena, *scratch;
-    Unit *u; // NULL: refused
-    FILE *out;
-    char *said;
-    size_t size;
-} World;
-
 enum { MEDIUM_BATCH = 8 };
 
 static const char *const meshes[] = {
@@ -30,29 +22,8 @@ static const char *const meshes[] = {
 
 // GPT-2 medium under a strategy of these lines, through the passes up to `last`.
 static World *compile(const char *lines, int64_t batch, const char *last) {
-    Arena *arena = arena_new();
-    World *w = NEW(arena, World);
-    w->arena = arena;
-    w->scratch = arena_new();
-    w->out = open_memstream(&w->said, &w->size);
     FrontendDefine defines[] = {{"layer", 24}, {"head", 16}, {"batch", batch}};
-    FrontendOptions o = {.path = "examples/gpt2.tgf", .strategy = "t", .arena = w->arena, .scratch = w->scratch};
-    o.extra = arena_printf(w->arena, "strategy t {\n %s\n}\n", lines);
-    o.strs = strtable_new(w->arena);
-    o.diag = diag_new(w->arena, w->out, false);
-    o.defines = defines;
-    o.ndefines = 3;
-    FrontendResult r;
-    if (frontend_load(&o, &r) && passes_run(r.unit, &(PassOptions){.last = last})) w->u = r.unit;
-    fflush(w->out);
-    return w;
-}
-
-static void world_end(World *w) {
-    fclose(w->out);
-    free(w->said);
-    arena_free(w->scratch);
-    arena_free(w->arena); // with w
+    return world_make(lines, defines, sizeof defines / sizeof *defines, last);
 }
 
 typedef struct Point {
