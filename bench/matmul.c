@@ -209,7 +209,7 @@ int main(int argc, char **argv) {
         char name[32];
         snprintf(name, sizeof name, "matmul_%d", i);
         TileMatmul d = case_describe(&cases[i]);
-        must(tile_matmul_blocked(&b, name, &d, blocking, &cases[i].plan));
+        must(tile_matmul_blocked(&b, name, &d, NULL, blocking, &cases[i].plan));
         if (cases[i].plan.work_bytes > work) work = cases[i].plan.work_bytes;
         int64_t elements[] = {cases[i].m * cases[i].k, cases[i].k * cases[i].n, cases[i].m * cases[i].n};
         for (int o = 0; o < 3; o++)

@@ -151,7 +151,8 @@ static Status jit_fill(CodegenJit *jit, Unit *u, const CodegenOptions *options) 
     if (!f) return status_make(STATUS_MEMORY, "out of memory");
     plan_print(b->plan, f);
     fclose(f);
-    jit->module = (PlanModule){PLAN_ABI, jit->text, jit->text_bytes, jit->kernels, n};
+    jit->module = (PlanModule){
+        .abi = PLAN_ABI, .plan = jit->text, .plan_bytes = jit->text_bytes, .kernels = jit->kernels, .nkernels = n};
     return plan_check(b->plan);
 }
 

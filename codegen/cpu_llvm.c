@@ -246,7 +246,7 @@ static Val high_product(Irb *b, Val x, Val y) {
     return LLVMBuildTrunc(b->builder, irb_shr(b, p, irb_const_int(b, wide, 32)), narrow, "");
 }
 
-static IrbReal real_kind(DType t) { return t == DT_BF16 ? IRB_BF16 : t == DT_F16 ? IRB_F16 : IRB_F32; }
+static Real real_kind(DType t) { return t == DT_BF16 ? REAL_BF16 : t == DT_F16 ? REAL_F16 : REAL_F32; }
 
 static Val cast_value(Irb *b, Val x, DType from, DType to) {
     if (dtype_is_half(from)) x = irb_widen(b, x, real_kind(from));

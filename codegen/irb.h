@@ -5,6 +5,7 @@
 // vector it is splatted.
 #pragma once
 #include "codegen/target.h"
+#include "codegen/tile.h"
 #include <llvm-c/Core.h>
 
 typedef LLVMValueRef Val;
@@ -104,13 +105,11 @@ void irb_fill_zero(Irb *b, Val pointer, Val bytes);
 void irb_copy(Irb *b, Val to, Val from, Val bytes);
 
 // ---- reals in memory: what is not f32 is i16 there and f32 in registers (irb_half.c)
-typedef enum IrbReal { IRB_F32, IRB_BF16, IRB_F16 } IrbReal;
-Val irb_widen(Irb *b, Val bits, IrbReal kind);   // exact
-Val irb_narrow(Irb *b, Val value, IrbReal kind); // f32 to the nearest, ties to even; beyond the largest: inf; NaN kept
-int irb_real_bytes(IrbReal kind);
-Ty irb_real_type(Irb *b, IrbReal kind);
-Val irb_load_real(Irb *b, IrbReal kind, int lanes, Val pointer, Val mask); // mask NULL: all
-void irb_store_real(Irb *b, IrbReal kind, Val x, Val pointer, Val mask);
+Val irb_widen(Irb *b, Val bits, Real kind);   // exact
+Val irb_narrow(Irb *b, Val value, Real kind); // f32 to the nearest, ties to even; beyond the largest: inf; NaN kept
+Ty irb_real_type(Irb *b, Real kind);
+Val irb_load_real(Irb *b, Real kind, int lanes, Val pointer, Val mask); // mask NULL: all
+void irb_store_real(Irb *b, Real kind, Val x, Val pointer, Val mask);
 
 // ---- variables and control: a variable becomes registers (sroa); loops and ifs nest
 Val irb_var(Irb *b, Ty type, Val initial); // initial NULL: unset

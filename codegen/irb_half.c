@@ -43,14 +43,14 @@ static Val to_f16(Irb *b, Val value) {
     return truncated(b, irb_or(b, y, irb_shr(b, sign, word(b, x, 16))));
 }
 
-Val irb_widen(Irb *b, Val bits, IrbReal kind) {
-    if (kind == IRB_F16) return from_f16(b, bits);
+Val irb_widen(Irb *b, Val bits, Real kind) {
+    if (kind == REAL_F16) return from_f16(b, bits);
     Val x = zero_extended(b, bits);
     return as_reals(b, irb_shl(b, x, word(b, x, 16)));
 }
 
-Val irb_narrow(Irb *b, Val value, IrbReal kind) {
-    if (kind == IRB_F16) return to_f16(b, value);
+Val irb_narrow(Irb *b, Val value, Real kind) {
+    if (kind == REAL_F16) return to_f16(b, value);
     Val x = as_words(b, value), high = irb_shr(b, x, word(b, x, 16));
     Val rounded = irb_add(b, irb_add(b, x, word(b, x, 0x7fff)), irb_and(b, high, word(b, x, 1)));
     Val nan = irb_cmp(b, IRB_NE, value, value);
@@ -58,18 +58,17 @@ Val irb_narrow(Irb *b, Val value, IrbReal kind) {
     return truncated(b, y);
 }
 
-int irb_real_bytes(IrbReal kind) { return kind == IRB_F32 ? 4 : 2; }
-Ty irb_real_type(Irb *b, IrbReal kind) { return kind == IRB_F32 ? b->f32 : b->i16; }
+Ty irb_real_type(Irb *b, Real kind) { return kind == REAL_F32 ? b->f32 : b->i16; }
 
-Val irb_load_real(Irb *b, IrbReal kind, int lanes, Val pointer, Val mask) {
+Val irb_load_real(Irb *b, Real kind, int lanes, Val pointer, Val mask) {
     Ty type = irb_real_type(b, kind);
     if (lanes > 1) type = irb_vec(b, type, lanes);
     Val x = mask ? irb_load_masked(b, type, pointer, mask, NULL) : irb_load(b, type, pointer);
-    return kind == IRB_F32 ? x : irb_widen(b, x, kind);
+    return kind == REAL_F32 ? x : irb_widen(b, x, kind);
 }
 
-void irb_store_real(Irb *b, IrbReal kind, Val x, Val pointer, Val mask) {
-    if (kind != IRB_F32) x = irb_narrow(b, x, kind);
+void irb_store_real(Irb *b, Real kind, Val x, Val pointer, Val mask) {
+    if (kind != REAL_F32) x = irb_narrow(b, x, kind);
     if (mask) irb_store_masked(b, x, pointer, mask);
     else irb_store(b, x, pointer);
 }

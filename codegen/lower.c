@@ -292,9 +292,10 @@ static bool make_kernel(Lower *l, Nest *nest, const char *name) {
     return !l->failed;
 }
 
-Lower lower_start(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, Lowered *out) {
+Lower lower_start(const Unit *u, const FuncStorage *places, const Node *n, LowerMachine machine, Arena *arena,
+                  Lowered *out) {
     int ids = n->parent->func->next_id;
-    Lower l = {.unit = u, .places = places, .node = n, .arena = arena, .out = out};
+    Lower l = {.unit = u, .places = places, .node = n, .machine = machine, .arena = arena, .out = out};
     l.body = n->op == OP_fused ? n->body : NULL;
     l.level = NEW_ARRAY(arena, int, ids);
     l.acc = NEW_ARRAY(arena, int, ids);
@@ -304,9 +305,9 @@ Lower lower_start(const Unit *u, const FuncStorage *places, const Node *n, Arena
     return l;
 }
 
-bool lower_fused(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
-                 Lowered *out) {
-    Lower l = lower_start(u, places, n, arena, out);
+bool lower_fused(const Unit *u, const FuncStorage *places, const Node *n, LowerMachine machine, Arena *arena,
+                 const char *name, Lowered *out) {
+    Lower l = lower_start(u, places, n, machine, arena, out);
     Nest nest = {.first = n, .nyields = n->nresults, .results = n->results, .yields = n->results};
     if (l.body) {
         nest.first = l.body->first;
@@ -328,9 +329,10 @@ static KIndex strided(Lower *l, const Type *t, const int64_t *stride) {
     return lower_finish(l, &sum);
 }
 
-Kernel *lower_copy(const Unit *u, const Type *t, const int64_t *to, const int64_t *from, Arena *arena) {
+Kernel *lower_copy(const Unit *u, const Type *t, const int64_t *to, const int64_t *from, LowerMachine machine,
+                   Arena *arena) {
     Lowered out;
-    Lower l = {.unit = u, .arena = arena, .out = &out};
+    Lower l = {.unit = u, .machine = machine, .arena = arena, .out = &out};
     for (int d = 0; d < t->rank; d++) lower_add_axis(&l, &t->dim[d]);
     do {
         l.k = kernel_new(arena, "");

@@ -11,6 +11,10 @@
 #include "ir/op.h"
 #include "ir/storage.h"
 
+// CPU: as many tasks as threads are worth, what is left in loops, lanes along the last axis. GPU: every loop whose
+// iterations are independent is a task's or a lane's.
+typedef enum LowerMachine { LOWER_CPU, LOWER_GPU } LowerMachine;
+
 // A run-time integer of the kernel: factor * coordinate along mesh + first * (the running chunk's first layer), or the
 // iteration number, on the whole axis, of the repeat whose body parameter `iteration` is.
 typedef struct LowerScalar {
@@ -26,15 +30,16 @@ typedef struct Lowered {
 } Lowered;
 
 // False after a diagnostic. Everything made lives in `arena`.
-bool lower_fused(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
-                 Lowered *out_lowered);
+bool lower_fused(const Unit *u, const FuncStorage *places, const Node *n, LowerMachine machine, Arena *arena,
+                 const char *name, Lowered *out_lowered);
 // A scatter, or the sum of one and another value (a fused node of both): a task owns some trailing places of every row
 // and goes through the ids in order.
 const Node *lower_scatter_of(const Node *n); // NULL: neither
-bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
-                   Lowered *out_lowered);
+bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, LowerMachine machine, Arena *arena,
+                   const char *name, Lowered *out_lowered);
 // A cumsum: a task owns some lines of places along its axis.
-bool lower_scan(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
-                Lowered *out_lowered);
+bool lower_scan(const Unit *u, const FuncStorage *places, const Node *n, LowerMachine machine, Arena *arena,
+                const char *name, Lowered *out_lowered);
 // Copies the elements of a value from buffer 1 to buffer 0, where they have other strides.
-Kernel *lower_copy(const Unit *u, const Type *t, const int64_t *to, const int64_t *from, Arena *arena);
+Kernel *lower_copy(const Unit *u, const Type *t, const int64_t *to, const int64_t *from, LowerMachine machine,
+                   Arena *arena);

@@ -8,4 +8,5 @@ void lower_group_loops(Lower *l);            // merges neighbours that are not m
 // Enough tasks to share, not so many that starting one costs; columns that a task of few takes.
 enum { TASKS_MANY = 64, TASKS_FEW = 32, COLUMNS = 64 };
 
-Lower lower_start(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, Lowered *out);
+Lower lower_start(const Unit *u, const FuncStorage *places, const Node *n, LowerMachine machine, Arena *arena,
+                  Lowered *out);

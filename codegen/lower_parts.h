@@ -36,6 +36,7 @@ typedef struct Lower {
     const FuncStorage *places;
     const Node *node;
     const Block *body; // NULL: the node itself is the whole body
+    LowerMachine machine;
     Arena *arena;
     Kernel *k;
     Lowered *out;

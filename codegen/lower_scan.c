@@ -5,11 +5,12 @@
 #include "codegen/lower_loops.h"
 #include <string.h>
 
-bool lower_scan(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name, Lowered *out) {
+bool lower_scan(const Unit *u, const FuncStorage *places, const Node *n, LowerMachine machine, Arena *arena,
+                const char *name, Lowered *out) {
     const Value *x = n->args[0], *y = n->results[0];
     const Axis *axis = n->attr.axes.at[0];
     int at = type_find(&y->type, axis);
-    Lower l = lower_start(u, places, n, arena, out);
+    Lower l = lower_start(u, places, n, machine, arena, out);
     for (int d = 0; d < y->type.rank; d++)
         if (d != at) lower_add_axis(&l, &y->type.dim[d]);
     do {

@@ -21,8 +21,8 @@ static bool same_places(const Place *a, const Place *b) {
            !memcmp(a->dim_stride, b->dim_stride, sizeof a->dim_stride);
 }
 
-bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Arena *arena, const char *name,
-                   Lowered *out) {
+bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, LowerMachine machine, Arena *arena,
+                   const char *name, Lowered *out) {
     const Node *scatter = lower_scatter_of(n);
     const Value *ids = outside(n, scatter->args[0]), *updates = outside(n, scatter->args[1]);
     const Value *result = n->results[0], *base = NULL;
@@ -32,7 +32,7 @@ bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Aren
     }
     bool in_place = base && same_places(&places->of[base->id], &places->of[result->id]);
     const Axis *over = scatter->attr.axes.at[0];
-    Lower l = lower_start(u, places, n, arena, out);
+    Lower l = lower_start(u, places, n, machine, arena, out);
     // Kept axes (tasks and lanes), first those along which updates are repeated; then the rest of the updates' axes.
     for (int d = 0; d < ids->type.rank; d++)
         if (type_find(&updates->type, ids->type.dim[d].axis) < 0) lower_add_axis(&l, &ids->type.dim[d]);

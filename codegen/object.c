@@ -36,10 +36,14 @@ static Status export_model(Build *b, Irb *irb, int from, int to, void *user) {
     fclose(f);
     Val table = build_kernel_table(b, irb, from, to, "kernels");
     LLVMSetLinkage(table, LLVMInternalLinkage);
-    Val members[] = {irb_const_int(irb, irb->i32, PLAN_ABI), hidden_text(irb, text, bytes, "plan"),
-                     irb_int(irb, (int64_t)bytes), table, irb_const_int(irb, irb->i32, to - from)};
+    Val members[] = {irb_const_int(irb, irb->i32, PLAN_ABI),
+                     hidden_text(irb, text, bytes, "plan"),
+                     irb_int(irb, (int64_t)bytes),
+                     table,
+                     irb_const_int(irb, irb->i32, to - from),
+                     LLVMConstNull(irb->ptr)};
     free(text);
-    Val data = LLVMConstStructInContext(irb->context, members, 5, false);
+    Val data = LLVMConstStructInContext(irb->context, members, 6, false);
     Val model = LLVMAddGlobal(irb->module, LLVMTypeOf(data), symbol_of(b));
     LLVMSetInitializer(model, data);
     LLVMSetGlobalConstant(model, true);

@@ -13,6 +13,7 @@ typedef struct Planner {
     int variant; // of the function at hand
     Arena *arena;
     Jobs *jobs;
+    LowerMachine machine;
     Plan *plan;
     Vec(PlanInstr) instrs;
     const Block *loop[PLAN_LOOPS]; // bodies of the repeats being filled, outermost first
@@ -158,7 +159,7 @@ static void copy(Planner *p, const Node *n, const Value *v, PlanArg to, const in
     bool is_bytes = alike && has_strides(p, t, to_stride, dense);
     int job = 0;
     if (!is_bytes)
-        job = jobs_add_nest(p->jobs, lower_copy(p->unit, t, to_stride, from_stride, p->arena), "copy", 0,
+        job = jobs_add_nest(p->jobs, lower_copy(p->unit, t, to_stride, from_stride, p->machine, p->arena), "copy", 0,
                             2 * (double)local_bytes(p, t));
     PlanInstr *in = instr_add(p, is_bytes ? INSTR_COPY : INSTR_KERNEL, n, v);
     in->args = NEW_ARRAY(p->arena, PlanArg, 2);
@@ -438,12 +439,12 @@ static void plan_node(Planner *p, const Node *n) {
     Lowered l;
     const char *stem = stem_of(p, n);
     if (lower_scatter_of(n)) {
-        if (lower_scatter(p->unit, p->places, n, p->arena, "", &l)) call_lowered(p, n, &l, stem);
+        if (lower_scatter(p->unit, p->places, n, p->machine, p->arena, "", &l)) call_lowered(p, n, &l, stem);
         else p->failed = true;
         return;
     }
     if (n->op == OP_cumsum) {
-        if (lower_scan(p->unit, p->places, n, p->arena, "", &l)) call_lowered(p, n, &l, stem);
+        if (lower_scan(p->unit, p->places, n, p->machine, p->arena, "", &l)) call_lowered(p, n, &l, stem);
         else p->failed = true;
         return;
     }
@@ -454,7 +455,7 @@ static void plan_node(Planner *p, const Node *n) {
         }
         if (!place_of(p, n->results[0])->placed || is_alias(p, n)) return;
     }
-    if (lower_fused(p->unit, p->places, n, p->arena, "", &l)) call_lowered(p, n, &l, stem);
+    if (lower_fused(p->unit, p->places, n, p->machine, p->arena, "", &l)) call_lowered(p, n, &l, stem);
     else p->failed = true;
 }
 
@@ -467,9 +468,10 @@ static void plan_block(Planner *p, const Block *b) {
 Plan *plan_build(Unit *u, Arena *arena, Jobs *jobs) {
     const Storage *s = u->storage;
     Plan *plan = NEW(arena, Plan);
-    Planner p = {.unit = u, .arena = arena, .jobs = jobs, .plan = plan};
+    Planner p = {.unit = u, .arena = arena, .jobs = jobs, .machine = jobs->cuda ? LOWER_GPU : LOWER_CPU, .plan = plan};
     plan->abi = PLAN_ABI;
     plan->model = u->name;
+    if (jobs->cuda) plan->target = str_internf(u->strs, "cuda:%s", jobs->cuda->arch);
     plan->strategy = u->strategy ? u->strategy->name : str_intern(u->strs, "");
     plan->nfuncs = u->funcs.n;
     plan->funcs = NEW_ARRAY(arena, PlanFunc, u->funcs.n + 1);
@@ -494,6 +496,16 @@ void plan_finish(Plan *plan, const Jobs *jobs) {
     plan->kernels = NEW_ARRAY(jobs->arena, PlanKernel, jobs->list.n + 1);
     for (int i = 0; i < jobs->list.n; i++) {
         const Job *j = &jobs->list.at[i];
-        plan->kernels[i] = (PlanKernel){j->name, j->tasks, j->work_bytes, j->flops, j->bytes};
+        plan->kernels[i] = (PlanKernel){.symbol = j->name,
+                                        .tasks = j->tasks,
+                                        .work_bytes = j->work_bytes,
+                                        .flops = j->flops,
+                                        .bytes = j->bytes,
+                                        .threads = j->launch.threads,
+                                        .shared_bytes = j->launch.shared_bytes,
+                                        .nmaps = j->launch.nmaps};
+        if (!j->launch.nmaps) continue;
+        plan->kernels[i].maps = NEW_ARRAY(jobs->arena, PlanMap, j->launch.nmaps);
+        memcpy(plan->kernels[i].maps, j->launch.maps, sizeof *j->launch.maps * (size_t)j->launch.nmaps);
     }
 }

@@ -26,7 +26,8 @@ static bool put_mesh(const Unit *u, Plan *p) {
     }
     p->stage_mesh = m->stages;
     p->microbatches = u->storage->pipeline->microbatches;
-    if (m->time && mesh_extent(m, m->time) != p->microbatches) return fail(u, u->name, "mesh and pipeline differ in microbatches");
+    if (m->time && mesh_extent(m, m->time) != p->microbatches)
+        return fail(u, u->name, "mesh and pipeline differ in microbatches");
     return true;
 }
 

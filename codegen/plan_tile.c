@@ -31,9 +31,9 @@ static bool too_many(const Unit *u, const Node *n) {
     return false;
 }
 // The element type of a node's kernels, that of its first result.
-static bool real_of(const Unit *u, const Node *n, IrbReal *out) {
+static bool real_of(const Unit *u, const Node *n, Real *out) {
     DType t = n->results[0]->type.dtype;
-    *out = t == DT_BF16 ? IRB_BF16 : t == DT_F16 ? IRB_F16 : IRB_F32;
+    *out = t == DT_BF16 ? REAL_BF16 : t == DT_F16 ? REAL_F16 : REAL_F32;
     if (t == DT_F32 || dtype_is_half(t)) return true;
     diag_error(u->diag, n->loc, "%s has no kernels for %s", op_info(n->op)->name, dtype_name(t));
     return false;

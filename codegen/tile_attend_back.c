@@ -128,7 +128,7 @@ static void emit_sum(Back *f, Val block, Val operand, int64_t columns, Val sum, 
     Irb *b = a->b;
     Val packed = irb_sub(b, count, first);
     Val pack[] = {f->turned, block, f->block_rows, irb_index(b, f->block_queries, b->i64, first), keys, packed};
-    irb_call(b, tile_pack(b, TILE_PACK_ALONG, (int)a->mr, IRB_F32), 6, pack);
+    irb_call(b, tile_pack(b, TILE_PACK_ALONG, (int)a->mr, REAL_F32), 6, pack);
     IrbLoop c = irb_loop_const(b, 0, columns, a->nr);
     Val right = floats_at(b, operand, irb_mul(b, c.index, count));
     Val to = floats_at(b, sum, irb_add(b, irb_muli(b, c.index, f->key_rows), irb_muli(b, t0, a->nr)));

@@ -25,8 +25,8 @@ typedef struct Attend {
 Val attend_scratch(Attend *a, int64_t bytes);               // the next piece of scratch
 Val attend_table(Attend *a, int64_t count, int64_t stride); // scratch filled with i * stride operand elements, in bytes
 void attend_begin(Attend *a, const char *name);             // the kernel, and the tables and values every one needs
-Val attend_floats(Attend *a, int64_t count, int64_t stride);                               // the same of f32 in scratch
-static inline int64_t attend_bytes(const Attend *a) { return irb_real_bytes(a->d->type); } // of an operand's element
+Val attend_floats(Attend *a, int64_t count, int64_t stride);                           // the same of f32 in scratch
+static inline int64_t attend_bytes(const Attend *a) { return real_bytes(a->d->type); } // of an operand's element
 Val attend_base(Attend *a, const TileRows *x); // address of the operand's first element
 
 // Linear index over some of the outer axes (those with pick[i]) to byte offset.

@@ -20,6 +20,7 @@ enum { F32 = 4 };
 
 typedef struct Emit {
     Irb *b;
+    const TileTail *tail;
     TileMatmul d; // merged, operands exchanged if C's columns are m
     bool exchanged;
     TileShape shape;
@@ -136,7 +137,7 @@ static void emit_epilogue(Emit *e, Val c, Val row_offset, Val column_offset, Val
     point.n = e->exchanged ? row_index : column_index;
     point.mask = irb_mask_first(b, irb_sub(b, columns, v.index), b->lanes);
     Val sum = irb_load_masked(b, b->vf, at, point.mask, NULL);
-    irb_store_masked(b, e->d.epilogue(b, e->d.epilogue_user, &point, sum), at, point.mask);
+    irb_store_masked(b, e->tail->emit(b, e->tail->user, &point, sum), at, point.mask);
     irb_loop_end(b, &v);
     irb_loop_end(b, &r);
 }
@@ -195,7 +196,7 @@ static void emit_tile(Emit *e, Val k, Val k_index, Val m0, Val i, Val m_count, V
         emit_scatter(e, tile, row_offset, column_offset, rows, columns, true);
         irb_if_end(b, &adding);
     }
-    if (e->d.epilogue) {
+    if (e->tail) {
         IrbIf last = irb_if(b, irb_cmp(b, IRB_EQ, k_index, irb_int(b, e->k_blocks - 1)));
         Val m = irb_add(b, m0, i), n = irb_add(b, n0, j);
         if (e->scattered)
@@ -327,10 +328,12 @@ static void emit_kernel(Emit *e, const char *name) {
     irb_function_end(b, NULL);
 }
 
-Status tile_matmul_blocked(Irb *b, const char *name, const TileMatmul *matmul, TileBlocking wish, TilePlan *out_plan) {
-    Emit e = {.b = b, .d = *matmul, .narrow = matmul->type != IRB_F32, .bytes = irb_real_bytes(matmul->type)};
+Status tile_matmul_blocked(Irb *b, const char *name, const TileMatmul *matmul, const TileTail *tail, TileBlocking wish,
+                           TilePlan *out_plan) {
+    Emit e = {
+        .b = b, .tail = tail, .d = *matmul, .narrow = matmul->type != REAL_F32, .bytes = real_bytes(matmul->type)};
     TileMatmul *d = &e.d;
-    if (e.narrow && (d->accumulate || d->epilogue))
+    if (e.narrow && (d->accumulate || tail))
         return status_make(STATUS_INVALID, "matmul '%s': only f32 sums can be added to or have an epilogue", name);
     if (!tile_group_extent(&d->batch, &e.batches) || !tile_group_extent(&d->m, &e.m) ||
         !tile_group_extent(&d->n, &e.n) || !tile_group_extent(&d->k, &e.k))
@@ -368,5 +371,5 @@ Status tile_matmul_blocked(Irb *b, const char *name, const TileMatmul *matmul, T
 }
 
 Status tile_matmul(Irb *b, const char *name, const TileMatmul *matmul, TilePlan *out_plan) {
-    return tile_matmul_blocked(b, name, matmul, (TileBlocking){0}, out_plan);
+    return tile_matmul_blocked(b, name, matmul, NULL, (TileBlocking){0}, out_plan);
 }

@@ -6,18 +6,6 @@
 #pragma once
 #include "codegen/irb.h"
 
-enum { TILE_AXES = 4 };
-
-typedef struct TileAxis {
-    int64_t extent;
-    int64_t a, b, c; // strides in elements; a group's foreign operand (n in A, m in B, k in C) is ignored
-} TileAxis;
-
-typedef struct TileGroup {
-    int count; // 0: the group is a single index
-    TileAxis axis[TILE_AXES];
-} TileGroup;
-
 // Where an epilogue stands. The vector runs along n from (m, n), or along m where along_m is set (C is stored so).
 // m, n: linear indices in their groups (row-major over the group's axes as described); batch: same, of the batch group.
 typedef struct TilePoint {
@@ -29,16 +17,10 @@ typedef struct TilePoint {
 // Given the <lanes x f32> sums returns what is stored. May store elsewhere too. Called once, at emission.
 typedef Val (*TileEpilogue)(Irb *b, void *user, const TilePoint *at, Val sum);
 
-typedef struct TileMatmul {
-    TileGroup batch, m, n, k;
-    IrbReal type;                      // of A, B and C; sums are in f32, rounded once
-    int a, b, c;                       // operand numbers: buf[a] is A's element (0, .., 0)
-    int64_t a_first, b_first, c_first; // in elements, added to the base
-    bool accumulate;                   // C += instead of C =; f32 only
-    TileEpilogue epilogue;             // NULL: none; f32 only
-    void *epilogue_user;
-} TileMatmul;
-// C must overlap no other operand, those of the epilogue included: partial sums (f32: of C) pass through it.
+typedef struct TileTail {
+    TileEpilogue emit;
+    void *user;
+} TileTail;
 
 typedef struct TilePlan {
     int64_t tasks;      // the whole is [0, tasks)
@@ -55,5 +37,6 @@ typedef struct TileBlocking {
 
 // Adds kernel `name` to b's module. STATUS_INVALID: a negative extent, or sizes beyond 64 bits.
 Status tile_matmul(Irb *b, const char *name, const TileMatmul *matmul, TilePlan *out_plan);
-Status tile_matmul_blocked(Irb *b, const char *name, const TileMatmul *matmul, TileBlocking blocking,
-                           TilePlan *out_plan);
+// tail: f32 only; NULL: none. What it reads, C must not overlap either.
+Status tile_matmul_blocked(Irb *b, const char *name, const TileMatmul *matmul, const TileTail *tail,
+                           TileBlocking blocking, TilePlan *out_plan);

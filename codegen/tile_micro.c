@@ -151,7 +151,7 @@ void tile_transpose(Irb *b, Val *x) {
 }
 
 // void pack_any(panel, from, offset, k_offset, count, k0, k1): one panel, element by element; zero from count on.
-static Val pack_any(Irb *b, int panel, IrbReal real) {
+static Val pack_any(Irb *b, int panel, Real real) {
     char name[NAME];
     snprintf(name, sizeof name, "tile.pack.any.%d.%d", panel, real);
     Val found = irb_function_find(b, name);
@@ -178,7 +178,7 @@ static Val pack_any(Irb *b, int panel, IrbReal real) {
 }
 
 // Rows [k0, k1) of one panel whose indices lie side by side; count < panel: what is beyond becomes zero.
-static void pack_across_rows(Irb *b, int panel, IrbReal real, Val to, Val from, Val offset, Val k_offset, Val count,
+static void pack_across_rows(Irb *b, int panel, Real real, Val to, Val from, Val offset, Val k_offset, Val count,
                              Val k0, Val k1) {
     int unit = panel % b->lanes == 0 ? b->lanes : panel, units = panel / unit;
     IrbIf whole = irb_if(b, irb_cmp(b, IRB_GE, count, irb_int(b, panel)));
@@ -205,7 +205,7 @@ static void pack_across_rows(Irb *b, int panel, IrbReal real, Val to, Val from, 
 
 // A few rows of k at a time over all panels, so that reads run along memory and each panel gets a run of whole cache
 // lines.
-static void pack_across(Irb *b, int panel, IrbReal real, Val to, Val from, Val offset, Val k_offset, Val count, Val k) {
+static void pack_across(Irb *b, int panel, Real real, Val to, Val from, Val offset, Val k_offset, Val count, Val k) {
     Val panel_bytes = irb_muli(b, k, (int64_t)panel * F32);
     IrbLoop chunk = irb_loop(b, irb_int(b, 0), k, irb_int(b, ACROSS_CHUNK));
     Val stop = irb_min(b, irb_addi(b, chunk.index, ACROSS_CHUNK), k);
@@ -220,7 +220,7 @@ static void pack_across(Irb *b, int panel, IrbReal real, Val to, Val from, Val o
 
 // k lies side by side: lanes x lanes blocks turned in registers; what is left of k goes one by one. Beyond the last
 // index a panel repeats it: those rows of the product are never stored.
-static void pack_along(Irb *b, int panel, IrbReal real, Val to, Val from, Val offset, Val k_offset, Val count, Val k,
+static void pack_along(Irb *b, int panel, Real real, Val to, Val from, Val offset, Val k_offset, Val count, Val k,
                        Val any) {
     int n = b->lanes, group = panel < n ? panel : n; // rows turned at once
     Val whole = irb_and(b, k, irb_int(b, -n)), last = irb_addi(b, count, -1);
@@ -266,7 +266,7 @@ static void pack_each(Irb *b, int panel, Val to, Val from, Val offset, Val k_off
     irb_loop_end(b, &i);
 }
 
-Val tile_pack(Irb *b, TilePack kind, int panel, IrbReal real) {
+Val tile_pack(Irb *b, TilePack kind, int panel, Real real) {
     static const char *names[] = {"across", "along", "each"};
     char name[NAME];
     snprintf(name, sizeof name, "tile.pack.%s.%d.%d", names[kind], panel, real);

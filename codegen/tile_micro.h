@@ -33,7 +33,7 @@ typedef enum TilePack {
 // ACROSS: `from + offset[i] + k_offset[k]` holds `unit` side by side for every i divisible by unit, unit = lanes where
 // lanes divides panel, else panel; ALONG: lanes side by side for every k divisible by lanes.
 // Elements at `from` are of type `real`; panels are f32.
-Val tile_pack(Irb *b, TilePack kind, int panel, IrbReal real);
+Val tile_pack(Irb *b, TilePack kind, int panel, Real real);
 
 // void offsets(to, from, count, stride): to[i] = (from + i) * stride.
 Val tile_offsets(Irb *b);

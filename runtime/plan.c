@@ -196,6 +196,8 @@ static Status check_comm(const Plan *p, const PlanFunc *f, const PlanInstr *in, 
 static Status check_kernel_call(const Plan *p, const PlanFunc *f, const PlanInstr *in, int at, const int64_t *counts,
                                 int depth) {
     if (in->kernel < 0 || in->kernel >= p->nkernels) BAD("step %d: kernel %d of %d", at, in->kernel, p->nkernels);
+    for (int m = 0; m < p->kernels[in->kernel].nmaps; m++)
+        if (p->kernels[in->kernel].maps[m].arg >= in->nargs) BAD("step %d: a map of an operand it lacks", at);
     if (in->nargs < 0 || in->nargs > MAX_ARGS || in->nscalars < 0 || in->nscalars > MAX_ARGS)
         BAD("step %d: a kernel with %d operands and %d integers", at, in->nargs, in->nscalars);
     for (int i = 0; i < in->nargs; i++)
@@ -275,6 +277,34 @@ static Status check_func(const Plan *p, const PlanFunc *f, int expected_first) {
     return plan_check_order(p, f);
 }
 
+static Status check_map(const PlanKernel *k, const PlanMap *m) {
+    bool type = m->dtype == PLAN_F32 || m->dtype == PLAN_BF16 || m->dtype == PLAN_F16;
+    bool fits = type && m->arg >= 0 && m->first >= 0 && m->rank >= 1 && m->rank <= PLAN_MAP_RANK &&
+                m->stride[0] == plan_dtype_bytes(m->dtype);
+    for (int d = 0; fits && d < m->rank; d++)
+        fits = m->extent[d] > 0 && m->extent[d] <= UINT32_MAX && m->box[d] > 0 && m->box[d] <= 256 &&
+               (!d || (m->stride[d] > 0 && m->stride[d] % 16 == 0));
+    if (!fits || (m->swizzle && m->swizzle != 32 && m->swizzle != 64 && m->swizzle != 128))
+        BAD("kernel '%s' has a map that cannot be", k->symbol);
+    return status_ok();
+}
+
+int64_t plan_staging_bytes(const Plan *p) {
+    int64_t most = 0;
+    for (int i = 0; i < p->ninstrs; i++) {
+        const PlanInstr *in = &p->instrs[i];
+        if (in->kind != INSTR_COMM) continue;
+        int64_t send = 0, receive = 0, ways = plan_ways(p, in->mesh), bytes = 0;
+        plan_comm_bytes(p, in, &send, &receive);
+        bool whole = in->outer == 1; // parts of the middle lie side by side
+        if (in->comm == COMM_ALL_GATHER && !whole) bytes = receive;
+        if (in->comm == COMM_REDUCE_SCATTER && (!whole || in->middle % ways)) bytes = receive * ways;
+        if (in->comm == COMM_ALL_TO_ALL && (!whole || in->middle % ways)) bytes = receive;
+        if (bytes > most) most = bytes;
+    }
+    return (most + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN;
+}
+
 Status plan_check(const Plan *p) {
     if (p->abi != PLAN_ABI) BAD("made for version %d of the plan, this runtime has %d", p->abi, PLAN_ABI);
     if (!p->model) BAD("no model name");
@@ -289,6 +319,11 @@ Status plan_check(const Plan *p) {
                 (long long)k->work_bytes);
         if (!isfinite(k->flops) || !isfinite(k->bytes) || k->flops < 0 || k->bytes < 0)
             BAD("kernel '%s' has no finite cost", k->symbol);
+        if ((p->target != NULL) != (k->threads > 0)) BAD("kernel '%s' is for another machine than the plan", k->symbol);
+        if (k->threads < 0 || k->threads > 1024 || k->threads % 32 || k->shared_bytes < 0 ||
+            k->shared_bytes > 1 << 20 || (k->threads && k->tasks > INT32_MAX))
+            BAD("kernel '%s' cannot be launched", k->symbol);
+        for (int m = 0; m < k->nmaps; m++) STATUS_TRY(check_map(k, &k->maps[m]));
     }
     int next = 0;
     for (int i = 0; i < p->nfuncs; i++) {

@@ -17,10 +17,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { PLAN_ABI = 3, PLAN_ALIGN = 64, PLAN_LOOPS = 4, PLAN_RANK = 12, PLAN_MESH = 8 };
+enum { PLAN_ABI = 4, PLAN_ALIGN = 64, PLAN_LOOPS = 4, PLAN_RANK = 12, PLAN_MESH = 8, PLAN_MAP_RANK = 5 };
 
-// Every generated kernel. buf: operand addresses; scalar: run-time integers; work: this thread's 64-byte aligned
-// scratch; [begin, end): the tasks to do. Threads split [0, tasks); results do not depend on how.
+// Every kernel generated for a CPU. buf: operand addresses; scalar: run-time integers; work: this thread's 64-byte
+// aligned scratch; [begin, end): the tasks to do. Threads split [0, tasks); results do not depend on how.
 typedef void PlanKernelFn(char *const *buf, const int64_t *scalar, char *work, int64_t begin, int64_t end);
 
 typedef enum PlanDType {
@@ -90,10 +90,26 @@ typedef enum PlanCommKind {
 } PlanCommKind;
 typedef enum PlanReduce { REDUCE_SUM, REDUCE_MAX } PlanReduce;
 
+// A tile of an operand as the bulk copy engine of a GPU reads it (cuTensorMapEncodeTiled): the kernel gets one
+// 128-byte descriptor for it, made for the operand's address at that call.
+typedef struct PlanMap {
+    int arg;                                              // operand
+    int64_t first;                                        // bytes from the operand's address
+    PlanDType dtype;                                      // F32, BF16, F16
+    int rank;                                             // 1 to PLAN_MAP_RANK, innermost dimension first
+    int64_t extent[PLAN_MAP_RANK], stride[PLAN_MAP_RANK]; // stride: bytes; [0] is the element's own
+    int box[PLAN_MAP_RANK];                               // elements of one copy, at most 256 along each
+    int swizzle;                                          // bytes: 0, 32, 64, 128
+} PlanMap;
+
 typedef struct PlanKernel {
     Str symbol;
-    int64_t tasks, work_bytes; // work_bytes: scratch per thread
+    int64_t tasks, work_bytes; // CPU; work_bytes: scratch per thread. GPU: tasks blocks make the grid
     double flops, bytes;       // of one call
+    int threads;               // GPU: of a block; 0: a CPU's kernel
+    int64_t shared_bytes;      // GPU: dynamic shared memory of a block
+    int nmaps;                 // GPU
+    PlanMap *maps;
 } PlanKernel;
 
 typedef struct PlanInstr {
@@ -187,6 +203,7 @@ typedef struct PlanProgram {
 typedef struct Plan {
     int abi;
     Str model, strategy;
+    Str target;    // what the kernels are for: NULL: a CPU; "cuda:sm_90a"
     uint64_t hash; // of source text, strategy, options: checkpoints do not depend on it, objects state it
     int nmesh;
     struct {
@@ -240,12 +257,25 @@ int64_t plan_leaf_bytes(const Plan *p, const PlanLeaf *l, int variant); // in on
 // instructions say, not what the layout promises.
 int64_t plan_used_bytes(const Plan *p, int stage);
 const char *plan_step_name(PlanStepKind kind); // "run", "send"
+// Bytes a communicator of contiguous parts (NCCL) needs beside the slab to put the parts of the plan's collectives in
+// order: one collective at a time uses them.
+int64_t plan_staging_bytes(const Plan *p);
+
+// The kernels of a GPU, all in one image. Each is a function named by PlanKernel.symbol with parameters: one pointer
+// for each operand, one int64 for each scalar, one 128-byte descriptor for each map.
+typedef struct PlanCuda {
+    const char *arch;                 // "sm_90a": what cubin is for
+    const char *cubin, *ptx, *source; // ptx: of the least feature set, for newer chips; source: CUDA C, for others
+    size_t cubin_bytes, ptx_bytes, source_bytes; // source: without a terminating zero
+    const char *options;                         // the options the source is compiled with, apart from the arch
+} PlanCuda;
 
 // What an object file exports as `tgf_model_NAME`, and what the JIT makes in memory.
 typedef struct PlanModule {
     int abi;
     const char *plan; // text, plan_bytes long
     size_t plan_bytes;
-    PlanKernelFn *const *kernels; // in the order of plan->kernels
+    PlanKernelFn *const *kernels; // in the order of plan->kernels; NULL for a GPU
     int nkernels;
+    const PlanCuda *cuda; // NULL for a CPU
 } PlanModule;

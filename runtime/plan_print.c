@@ -199,12 +199,23 @@ static void put_program(FILE *out, const Plan *p, const PlanProgram *g) {
     }
 }
 
+static void put_map(FILE *out, const PlanMap *m) {
+    fprintf(out, " map %d at %" PRId64 " %s [", m->arg, m->first, dtype_names[m->dtype]);
+    for (int d = 0; d < m->rank; d++)
+        fprintf(out, "%s%" PRId64 " by %" PRId64 " box %d", d ? ", " : "", m->extent[d], m->stride[d], m->box[d]);
+    fprintf(out, "] swizzle %d", m->swizzle);
+}
+
 void plan_print(const Plan *p, FILE *out) {
     fprintf(out, "tgf-plan %d\nmodel ", p->abi);
     put_string(out, p->model);
     if (p->strategy) {
         fputs(" strategy ", out);
         put_string(out, p->strategy);
+    }
+    if (p->target) {
+        fputs(" target ", out);
+        put_string(out, p->target);
     }
     fprintf(out, " hash \"%016" PRIx64 "\"\nmesh", p->hash);
     for (int i = 0; i < p->nmesh; i++) {
@@ -222,8 +233,11 @@ void plan_print(const Plan *p, FILE *out) {
         const PlanKernel *k = &p->kernels[i];
         fputs("kernel ", out);
         put_string(out, k->symbol);
-        fprintf(out, " tasks %" PRId64 " work %" PRId64 " flops %.17g bytes %.17g\n", k->tasks, k->work_bytes, k->flops,
+        fprintf(out, " tasks %" PRId64 " work %" PRId64 " flops %.17g bytes %.17g", k->tasks, k->work_bytes, k->flops,
                 k->bytes);
+        if (k->threads) fprintf(out, " threads %d shared %" PRId64, k->threads, k->shared_bytes);
+        for (int m = 0; m < k->nmaps; m++) put_map(out, &k->maps[m]);
+        fputc('\n', out);
     }
     for (int i = 0; i < p->nfuncs; i++) {
         const PlanFunc *f = &p->funcs[i];

@@ -2,7 +2,7 @@
 // plan text: reads back what plan_print.c prints, print(parse(print(p))) == print(p) byte for byte. The text may come
 // from anywhere, so the parser takes nothing on trust; plan_check looks at the meaning.
 //
-//   tgf-plan 3
+//   tgf-plan 4
 //   model "gpt2" strategy "mesh" hash "00000000deadbeef"
 //   mesh data=2 pipe=2
 //   slab 4096 params 1024 states 0 io 64 buffers 960 activations 2048
@@ -15,7 +15,8 @@
 //   param "w" as "h.{layer}" f32[layer=4:*, width=8:8] chunk at 1088 0 bytes 32
 //   input "tokens" i32[batch=4/data:2, seq=8:8] chunk at 1088 - bytes 64 ids 0..67
 //   kernel "train_0" tasks 2 work 0 flops 128 bytes 512
-//   func "forward.0" variant 0 work 640
+//   kernel "k1_dot" tasks 8 work 0 flops 64 bytes 96 threads 384 shared 65536 map 0 at 0 bf16 [64 by 2 box 64, 8 by 128
+//   box 8] swizzle 128 func "forward.0" variant 0 work 640
 //     loop 4 reverse {
 //       kernel 0 (c0+64*l0:32, s1088+8*m:8) [l0+1*first, 0+34*c(tensor)+17*m+1*first, 7] # "take %x" @"gpt2.tgf":7
 //       comm all_reduce sum f32 on tensor [1, 8, 4] w128 -> w256
@@ -282,6 +283,7 @@ static bool parse_head(Parser *p) {
         return fail(p, "made for version %d of the plan, this runtime has %d", plan->abi, PLAN_ABI);
     if (!expect_line(p) || !expect_word(p, "model") || !parse_string(p, &plan->model)) return false;
     if (accept_word(p, "strategy") && !parse_string(p, &plan->strategy)) return false;
+    if (accept_word(p, "target") && !parse_string(p, &plan->target)) return false;
     if (!expect_word(p, "hash") || !parse_string(p, &hash)) return false;
     if (strlen(hash) != 16) return fail(p, "a hash is 16 hexadecimal digits");
     for (int i = 0; i < 16; i++) {
@@ -576,6 +578,40 @@ static bool parse_program(Parser *p, PlanProgram *g) {
     return true;
 }
 
+static bool parse_map(Parser *p, PlanMap *m) {
+    int dtype = 0;
+    if (!parse_small(p, &m->arg) || !parse_keyed(p, "at", &m->first) ||
+        !parse_choice(p, dtype_names, "an element type", &dtype) || !expect(p, "["))
+        return false;
+    m->dtype = (PlanDType)dtype;
+    do {
+        if (m->rank == PLAN_MAP_RANK) return fail(p, "a map of more than %d dimensions", PLAN_MAP_RANK);
+        int d = m->rank++;
+        if (!parse_int(p, &m->extent[d]) || !parse_keyed(p, "by", &m->stride[d]) ||
+            !parse_keyed_small(p, "box", &m->box[d]))
+            return false;
+    } while (accept(p, ","));
+    return expect(p, "]") && parse_keyed_small(p, "swizzle", &m->swizzle);
+}
+
+static bool parse_kernel(Parser *p, PlanKernel *k) {
+    if (!expect_word(p, "kernel") || !parse_string(p, &k->symbol) || !parse_keyed(p, "tasks", &k->tasks) ||
+        !parse_keyed(p, "work", &k->work_bytes) || !expect_word(p, "flops") || !parse_real(p, &k->flops) ||
+        !expect_word(p, "bytes") || !parse_real(p, &k->bytes))
+        return false;
+    if (accept_word(p, "threads") && (!parse_small(p, &k->threads) || !parse_keyed(p, "shared", &k->shared_bytes)))
+        return false;
+    Vec(PlanMap) maps = {0};
+    while (accept_word(p, "map")) {
+        PlanMap m = {0};
+        if (!parse_map(p, &m)) return false;
+        vec_push(p->arena, &maps, m);
+    }
+    k->maps = maps.at;
+    k->nmaps = maps.n;
+    return expect_line(p);
+}
+
 static bool parse_plan(Parser *p) {
     Vec(PlanLeaf) leaves = {0};
     Vec(PlanKernel) kernels = {0};
@@ -592,10 +628,7 @@ static bool parse_plan(Parser *p) {
     }
     while (p->at < p->end && *p->at == 'k') {
         PlanKernel k = {0};
-        if (!expect_word(p, "kernel") || !parse_string(p, &k.symbol) || !parse_keyed(p, "tasks", &k.tasks) ||
-            !parse_keyed(p, "work", &k.work_bytes) || !expect_word(p, "flops") || !parse_real(p, &k.flops) ||
-            !expect_word(p, "bytes") || !parse_real(p, &k.bytes) || !expect_line(p))
-            return false;
+        if (!parse_kernel(p, &k)) return false;
         vec_push(p->arena, &kernels, k);
     }
     while (p->at < p->end && *p->at == 'f') {

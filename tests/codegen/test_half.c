@@ -8,10 +8,10 @@
 #include <string.h>
 
 enum { ALL = 1 << 16, MANY = 1 << 17 };
-static const IrbReal kinds[] = {IRB_BF16, IRB_F16};
+static const Real kinds[] = {REAL_BF16, REAL_F16};
 static const char *const names[2][2] = {{"widen_bf16", "narrow_bf16"}, {"widen_f16", "narrow_f16"}};
 
-static void emit(Irb *b, const char *name, IrbReal kind, bool widens, int64_t count) {
+static void emit(Irb *b, const char *name, Real kind, bool widens, int64_t count) {
     IrbKernel k = irb_kernel_begin(b, name);
     Val from = irb_kernel_buf(b, &k, 0), to = irb_kernel_buf(b, &k, 1);
     IrbLoop loop = irb_loop_const(b, 0, count, b->lanes);

@@ -105,6 +105,7 @@ typedef struct Product {
     TileBlocking blocking;
     TilePlan plan;
     Tail tail;
+    bool has_tail;
     int64_t size[3]; // elements of A, B, C
     char name[32];
 } Product;
@@ -181,25 +182,24 @@ static void product_random(Product *p, int i, uint32_t *seed) {
     for (int side = 0; side < 3; side++) p->size[side] = lay_operand(&p->d, side, random_int(seed, 0, 2), seed);
     p->d.accumulate = random_int(seed, 0, 2) == 0;
     if (i % 4 == 0) { // 16 bits
-        p->d.type = i % 8 ? IRB_BF16 : IRB_F16;
+        p->d.type = i % 8 ? REAL_BF16 : REAL_F16;
         p->d.accumulate = false;
     }
     if (i % 3 == 0) p->blocking = (TileBlocking){0, 0, 24, 96, 48}; // many blocks
     if (i % 2) {
         p->tail = (Tail){.m = group_count(&p->d.m), .n = group_count(&p->d.n)};
-        p->d.epilogue = tail_emit;
-        p->d.epilogue_user = &p->tail;
+        p->has_tail = true;
     }
     snprintf(p->name, sizeof p->name, "product_%d", i);
 }
 
-static void from_halves(float *x, const uint16_t *h, int64_t n, IrbReal type) {
-    for (int64_t i = 0; i < n; i++) x[i] = type == IRB_BF16 ? f32_from_bf16(h[i]) : f32_from_f16(h[i]);
+static void from_halves(float *x, const uint16_t *h, int64_t n, Real type) {
+    for (int64_t i = 0; i < n; i++) x[i] = type == REAL_BF16 ? f32_from_bf16(h[i]) : f32_from_f16(h[i]);
 }
 // x as 16 bits hold it, in both forms.
-static uint16_t *to_halves(float *x, int64_t n, IrbReal type) {
+static uint16_t *to_halves(float *x, int64_t n, Real type) {
     uint16_t *h = malloc((size_t)n * 2);
-    for (int64_t i = 0; i < n; i++) h[i] = type == IRB_BF16 ? bf16_from_f32(x[i]) : f16_from_f32(x[i]);
+    for (int64_t i = 0; i < n; i++) h[i] = type == REAL_BF16 ? bf16_from_f32(x[i]) : f16_from_f32(x[i]);
     from_halves(x, h, n, type);
     return h;
 }
@@ -209,7 +209,7 @@ static void product_check(TestModule *t, const Product *p, uint32_t *seed) {
     int64_t batches = group_count(&d->batch), M = group_count(&d->m), N = group_count(&d->n), K = group_count(&d->k);
     float *x[5], *twin;
     int64_t size[5] = {p->size[0], p->size[1], p->size[2], N + 1, batches * M * N + 1};
-    bool half = d->type != IRB_F32;
+    bool half = d->type != REAL_F32;
     uint16_t *halves[3] = {0};
     for (int i = 0; i < 5; i++) x[i] = random_floats(size[i], seed);
     for (int i = 0; i < 3 && half; i++) halves[i] = to_halves(x[i], size[i], d->type);
@@ -230,7 +230,7 @@ static void product_check(TestModule *t, const Product *p, uint32_t *seed) {
     buf[2] = half ? (char *)again : (char *)twin;
     run_split(f, buf, NULL, p->plan, 3, seed);
     if (half) from_halves(twin, again, size[2], d->type);
-    double unit = d->type == IRB_BF16 ? 0x1p-8 : d->type == IRB_F16 ? 0x1p-11 : 0;
+    double unit = d->type == REAL_BF16 ? 0x1p-8 : d->type == REAL_F16 ? 0x1p-11 : 0;
     check(!memcmp(twin, x[2], (size_t)size[2] * 4), "%s: another split of the tasks gives other bits", p->name);
     double worst = 0;
     for (int64_t b = 0; b < batches; b++)
@@ -244,7 +244,7 @@ static void product_check(TestModule *t, const Product *p, uint32_t *seed) {
                     sum += u * v;
                     size_of += fabs(u * v);
                 }
-                if (d->epilogue) sum = sum * 0.5 + x[3][n] + x[4][(b * M + m) * N + n];
+                if (p->has_tail) sum = sum * 0.5 + x[3][n] + x[4][(b * M + m) * N + n];
                 double e = fmax(0, fabs(x[2][at] - sum) - 1.001 * unit * fabs(sum)) / (size_of + 1);
                 if (!(e <= worst)) worst = e;
                 want[at] = x[2][at];
@@ -265,7 +265,8 @@ static void test_products(const CpuTarget *target, int count, uint32_t seed) {
     module_open(&t, target);
     for (int i = 0; i < count; i++) {
         product_random(&p[i], i, &seed);
-        must(tile_matmul_blocked(&t.b, p[i].name, &p[i].d, p[i].blocking, &p[i].plan));
+        TileTail tail = {tail_emit, &p[i].tail};
+        must(tile_matmul_blocked(&t.b, p[i].name, &p[i].d, p[i].has_tail ? &tail : NULL, p[i].blocking, &p[i].plan));
     }
     module_link(&t);
     for (int i = 0; i < count; i++) product_check(&t, &p[i], &seed);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const char sample_plan_text[] =
-    "tgf-plan 3\n"
+    "tgf-plan 4\n"
     "model \"sample\" strategy \"both\" hash \"0123456789abcdef\"\n"
     "mesh data=2 tensor=2\n"
     "slab 384 params 64 states 64 io 192 buffers 0 activations 64\n"
@@ -87,5 +87,5 @@ static PlanKernelFn *const sample_kernels[] = {sample_init_w, sample_sum_row, sa
                                                sample_add};
 
 static inline PlanModule sample_module(void) {
-    return (PlanModule){PLAN_ABI, sample_plan_text, strlen(sample_plan_text), sample_kernels, 5};
+    return (PlanModule){PLAN_ABI, sample_plan_text, strlen(sample_plan_text), sample_kernels, 5, NULL};
 }

@@ -37,7 +37,7 @@ static PlanModule single_module(void) {
         snprintf(rest, sizeof rest, "%s", at + strlen(swaps[i][0]));
         snprintf(at, sizeof single_text - (size_t)(at - single_text), "%s%s", swaps[i][1], rest);
     }
-    return (PlanModule){PLAN_ABI, single_text, strlen(single_text), sample_kernels, 5};
+    return (PlanModule){PLAN_ABI, single_text, strlen(single_text), sample_kernels, 5, NULL};
 }
 
 static Program *make(PlanModule m) {

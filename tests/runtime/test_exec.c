@@ -165,7 +165,7 @@ static void refusals(void) {
     m.kernels = none;
     CHECK_FAILS(program_make(&m, NULL, &p), STATUS_INVALID, "'init_w' has no code");
     static const char huge[] =
-        "tgf-plan 3\nmodel \"m\" hash \"0000000000000000\"\nmesh data=4\n"
+        "tgf-plan 4\nmodel \"m\" hash \"0000000000000000\"\nmesh data=4\n"
         "slab 900000000000000 params 0 states 0 io 0 buffers 0 activations 900000000000000\n"
         "tasks microbatches 1 stages - rank 0 zero 0 0\n"
         "variant layers 0 chunk 0 slot 0 zero 0 0\nchunk stage 0 variant 0 first 0 slots 0 at 0 slots at 0\n"
@@ -173,7 +173,7 @@ static void refusals(void) {
     m = (PlanModule){PLAN_ABI, huge, strlen(huge), none, 0};
     CHECK_FAILS(program_make(&m, NULL, &p), STATUS_MEMORY, "4 ranks of 900000.000 GB");
     static const char many[] =
-        "tgf-plan 3\nmodel \"m\" hash \"0000000000000000\"\nmesh data=512\n"
+        "tgf-plan 4\nmodel \"m\" hash \"0000000000000000\"\nmesh data=512\n"
         "slab 0 params 0 states 0 io 0 buffers 0 activations 0\n"
         "tasks microbatches 1 stages - rank 0 zero 0 0\n"
         "variant layers 0 chunk 0 slot 0 zero 0 0\nchunk stage 0 variant 0 first 0 slots 0 at 0 slots at 0\n"

@@ -90,8 +90,8 @@ static void refuse(Arena *a, const char *from, const char *to, const char *messa
 }
 
 static void refusals(Arena *a) {
-    refuse(a, "tgf-plan 3", "tgf-plan 2", "made for version 2");
-    refuse(a, "tgf-plan 3", "tgf-plot 3", "line 1: expected tgf-plan");
+    refuse(a, "tgf-plan 4", "tgf-plan 3", "made for version 3");
+    refuse(a, "tgf-plan 4", "tgf-plot 4", "line 1: expected tgf-plan");
     refuse(a, "0123456789abcdef", "xyz", "16 hexadecimal");
     refuse(a, "data=2", "data=0", "extent 0");
     refuse(a, "data=2", "data=9223372036854775808", "beyond 64 bits");

@@ -6,7 +6,7 @@
 #include "runtime/plan.h"
 #include "tests/runtime/check.h"
 
-static const char head[] = "tgf-plan 3\nmodel \"m\" hash \"0000000000000000\"\nmesh data=2\n"
+static const char head[] = "tgf-plan 4\nmodel \"m\" hash \"0000000000000000\"\nmesh data=2\n"
                            "slab 576 params 64 states 0 io 0 buffers 0 activations 512\n"
                            "tasks microbatches 1 stages - rank 0 zero 0 0\n"
                            "variant layers 0 chunk 64 slot 0 zero 0 0\n"
