@@ -170,7 +170,7 @@ static void refusals(void) {
         "tasks microbatches 1 stages - rank 0 zero 0 0\n"
         "variant layers 0 chunk 0 slot 0 zero 0 0\nchunk stage 0 variant 0 first 0 slots 0 at 0 slots at 0\n"
         "stage work 0 slab 900000000000000\n";
-    m = (PlanModule){PLAN_ABI, huge, strlen(huge), none, 0};
+    m = (PlanModule){PLAN_ABI, huge, strlen(huge), none, 0, NULL};
     CHECK_FAILS(program_make(&m, NULL, &p), STATUS_MEMORY, "4 ranks of 900000.000 GB");
     static const char many[] =
         "tgf-plan 4\nmodel \"m\" hash \"0000000000000000\"\nmesh data=512\n"
@@ -178,7 +178,7 @@ static void refusals(void) {
         "tasks microbatches 1 stages - rank 0 zero 0 0\n"
         "variant layers 0 chunk 0 slot 0 zero 0 0\nchunk stage 0 variant 0 first 0 slots 0 at 0 slots at 0\n"
         "stage work 0 slab 0\n";
-    m = (PlanModule){PLAN_ABI, many, strlen(many), none, 0};
+    m = (PlanModule){PLAN_ABI, many, strlen(many), none, 0, NULL};
     CHECK_FAILS(program_make(&m, NULL, &p), STATUS_UNSUPPORTED, "at most 128 ranks");
 }
 
