@@ -9,7 +9,8 @@
 //   nothing happens (no wrap). A send may wait for its recv;
 // - shift goes to own + peer and comes from own - peer, around the group; reverse exchanges with the member as far from
 //   the group's end as this one is from its beginning. All members take part, as in any collective;
-// - members of one group whose calls differ (kind, type, sizes, step) all get STATUS_COMM naming the two; ranks that wait for
+// - members of one group whose calls differ (kind, type, sizes, step) all get STATUS_COMM naming the two; ranks that
+// wait for
 //   each other for ever, or for a rank that has left, get STATUS_COMM, not a hang;
 // - post hands a message over and returns at once; its bytes stay untouched until wait has returned. receive blocks
 // until
@@ -30,6 +31,7 @@ typedef struct CommCall {
     int64_t rows, row;
     const int32_t *send_counts, *receive_counts; // of rows, in members' padding arbitrary
     int64_t peer;
+    bool start; // only begun: `finish` with the same step stands before anything depends on it
     const void *send;
     void *receive;
     Pool *pool;     // the rank's threads, to copy and add with; NULL: the caller's alone
@@ -62,6 +64,8 @@ typedef struct CommVtable {
     const char *name;
     void (*start)(Comm *c); // before the ranks run; no rank is inside the communicator. Forgets an earlier failure
     Status (*call)(Comm *c, int rank, const CommCall *call); // from the rank's driving thread
+    // Where everything begun as `step` must have ended. NULL: calls end when they return.
+    Status (*finish)(Comm *c, int rank, int step);
     Status (*post)(Comm *c, int rank, const CommMessage *m);
     Status (*receive)(Comm *c, int rank, const CommMessage *m);
     Status (*wait)(Comm *c, int rank, const CommMessage *m);

@@ -328,8 +328,7 @@ static bool calls_differ(const CommCall *a, const CommCall *b) {
     bool reduces = a->kind == COMM_ALL_REDUCE || a->kind == COMM_REDUCE_SCATTER;
     return a->kind != b->kind || a->dtype != b->dtype || (reduces && a->reduce != b->reduce) || a->outer != b->outer ||
            a->middle != b->middle || a->inner != b->inner || a->rows != b->rows || a->row != b->row ||
-           (a->kind == COMM_SHIFT && a->peer != b->peer) ||
-           a->step != b->step; // two of one shape that changed places
+           (a->kind == COMM_SHIFT && a->peer != b->peer) || a->step != b->step; // two of one shape that changed places
 }
 
 static Status compare_posts(const Local *l, const Group *g, const Post *posts) {
@@ -667,8 +666,15 @@ static void local_free(Comm *comm) {
     free(l);
 }
 
-static const CommVtable local_vtable = {"local",    local_start, local_call,  local_post, local_receive,
-                                        local_wait, local_leave, local_abort, local_free};
+static const CommVtable local_vtable = {.name = "local",
+                                        .start = local_start,
+                                        .call = local_call,
+                                        .post = local_post,
+                                        .receive = local_receive,
+                                        .wait = local_wait,
+                                        .leave = local_leave,
+                                        .abort = local_abort,
+                                        .free = local_free};
 
 static Group *group_make(uint32_t mesh, int n) {
     Group *g = calloc(1, sizeof *g);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// device: what runs one rank: its slab, its scratch and its threads. One vtable, so that other machines than this CPU
-// fit.
+// device: what runs one rank: its slab, its scratch and its threads. One vtable for every machine.
+//
+// A device of a GPU does what it is told later, in order; `read`, `write` and `end` wait until all before them is done.
+// What goes wrong meanwhile is remembered and told by `end`.
 #pragma once
 #include "runtime/plan.h"
 #include "runtime/pool.h"
@@ -10,24 +12,35 @@ typedef struct DeviceOptions {
     int threads; // of this rank, >= 1
     bool spin;
     int64_t slab_bytes, work_bytes; // work_bytes: scratch of one thread
+    bool poison;                    // the slab begins as bytes 0xff instead of zeros
+    PlanKernelFn *const *kernels;   // of a CPU, in the order of plan->kernels
+    const PlanCuda *cuda;           // of a GPU
+    const Plan *plan;               // outlives the device
+    int rank;                       // whose device this is, for messages
+    int ordinal;                    // GPU: its number on this host
 } DeviceOptions;
 
 typedef struct Device Device;
 typedef struct DeviceVtable {
     const char *name;
-    // Addresses in buf lie in the slab. Returns when the kernel is done.
-    void (*launch)(Device *d, PlanKernelFn *fn, const PlanKernel *kernel, char *const *buf, const int64_t *scalar);
+    // kernel: its number in the plan. Addresses in buf lie in the slab.
+    void (*launch)(Device *d, int kernel, char *const *buf, const int64_t *scalar);
     void (*copy)(Device *d, char *to, const char *from, int64_t bytes); // both in the slab; may overlap
     void (*zero)(Device *d, char *to, int64_t bytes);
     void (*write)(Device *d, char *to, const void *host, int64_t bytes);
     void (*read)(Device *d, void *host, const char *from, int64_t bytes);
+    // Around the steps of a program (its number in the plan); either may be NULL. begin: *out_done when the device
+    // knows the program's steps from an earlier run and has begun them all: nothing more is asked of it, nor of the
+    // communicator, before end. end waits until everything is done.
+    Status (*begin)(Device *d, int program, bool *out_done);
+    Status (*end)(Device *d, int program);
     void (*free)(Device *d);
 } DeviceVtable;
 struct Device {
     const DeviceVtable *v;
     char *slab;
     int64_t slab_bytes, scratch_bytes; // as allocated
-    Pool *pool;                        // host threads a communicator may use
+    Pool *pool;                        // host threads a communicator may use; NULL: none
 };
 
 // Slab and scratch are one allocation in huge pages, zeroed and touched by the rank's own threads.

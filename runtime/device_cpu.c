@@ -10,6 +10,8 @@ enum { HUGE_BYTES = 2 << 20, PAGE_BYTES = 4096, COPY_GRAIN = 256 << 10 };
 
 typedef struct DeviceCpu {
     Device device;
+    const Plan *plan;
+    PlanKernelFn *const *kernels;
     char *map, *work; // work: thread 0's scratch; each thread's is work_stride further
     int64_t map_bytes, work_stride;
 } DeviceCpu;
@@ -32,8 +34,10 @@ static bool worth_splitting(const PlanKernel *k) {
     return (k->flops == 0 && k->bytes == 0) || k->flops / 20e9 + k->bytes / 10e9 > 5e-6;
 }
 
-static void cpu_launch(Device *d, PlanKernelFn *fn, const PlanKernel *k, char *const *buf, const int64_t *scalar) {
-    Launch l = {fn, buf, scalar, (const DeviceCpu *)d};
+static void cpu_launch(Device *d, int kernel, char *const *buf, const int64_t *scalar) {
+    const DeviceCpu *c = (const DeviceCpu *)d;
+    const PlanKernel *k = &c->plan->kernels[kernel];
+    Launch l = {c->kernels[kernel], buf, scalar, c};
     if (worth_splitting(k)) pool_run(d->pool, k->tasks, launch_part, &l);
     else if (k->tasks > 0) launch_part(&l, 0, 0, k->tasks);
 }
@@ -83,7 +87,13 @@ static void cpu_free(Device *d) {
     free(c);
 }
 
-static const DeviceVtable cpu_vtable = {"cpu", cpu_launch, cpu_copy, cpu_zero, cpu_write, cpu_read, cpu_free};
+static const DeviceVtable cpu_vtable = {.name = "cpu",
+                                        .launch = cpu_launch,
+                                        .copy = cpu_copy,
+                                        .zero = cpu_zero,
+                                        .write = cpu_write,
+                                        .read = cpu_read,
+                                        .free = cpu_free};
 
 static void touch_part(void *context, int thread, int64_t begin, int64_t end) {
     const DeviceCpu *c = context;
@@ -102,6 +112,8 @@ Status device_cpu_make(const DeviceOptions *o, Device **out_device) {
     DeviceCpu *c = calloc(1, sizeof *c);
     if (!c) return status_make(STATUS_MEMORY, "no memory for a device");
     c->device.v = &cpu_vtable;
+    c->plan = o->plan;
+    c->kernels = o->kernels;
     Status s = pool_make(o->threads, o->spin, &c->device.pool);
     if (status_failed(&s)) {
         cpu_free(&c->device);
@@ -121,6 +133,7 @@ Status device_cpu_make(const DeviceOptions *o, Device **out_device) {
     c->work = c->device.slab + slab;
     c->work_stride = stride;
     pool_run(c->device.pool, total / HUGE_BYTES, touch_part, c);
+    if (o->poison) memset(c->device.slab, 0xff, (size_t)o->slab_bytes);
     *out_device = &c->device;
     return status_ok();
 }

@@ -41,7 +41,7 @@ static void do_kernel(const Task *t, int at, int of) {
         k->scalar[i] = (s->kind == SCALAR_ITERATION ? t->iteration[s->loop] : known[i]) +
                        s->micro_factor * t->microbatch + s->first_factor * t->first;
     }
-    k->device->v->launch(k->device, t->p->kernels[in->kernel], &t->p->plan->kernels[in->kernel], k->buf, k->scalar);
+    k->device->v->launch(k->device, in->kernel, k->buf, k->scalar);
 }
 
 static CommCall comm_call(const Task *t, int at) {
@@ -59,6 +59,7 @@ static CommCall comm_call(const Task *t, int at) {
                       .send_counts = counted ? (int32_t *)arg_address(t, &in->args[2]) : NULL,
                       .receive_counts = counted ? (int32_t *)arg_address(t, &in->args[3]) : NULL,
                       .peer = in->peer,
+                      .start = in->start,
                       .send = arg_address(t, &in->args[0]),
                       .receive = arg_address(t, &in->args[1]),
                       .pool = t->k->device->pool,
@@ -204,7 +205,9 @@ static Status do_wait(Task *t, int of) {
         if (k->late[i].step == of) STATUS_TRY(do_call(t, &k->late[i]));
         else k->late[left++] = k->late[i];
     k->nlate = left;
-    return status_ok();
+    if (!t->p->comm->v->finish) return status_ok();
+    Status s = t->p->comm->v->finish(t->p->comm, t->rank, of);
+    return status_failed(&s) ? locate(t->p, of, s) : s;
 }
 
 static Status run_func(Task *t, const PlanFunc *f) {
@@ -415,11 +418,20 @@ static Status rank_run(Program *p, int rank, const PlanProgram *g) {
     return status_ok();
 }
 
+static Status rank_program(Program *p, int rank) {
+    Device *d = p->ranks[rank].device;
+    int number = (int)(p->running - p->plan->programs);
+    bool done = false;
+    if (d->v->begin) STATUS_TRY(d->v->begin(d, number, &done));
+    if (!done) STATUS_TRY(rank_run(p, rank, p->running));
+    return d->v->end ? d->v->end(d, number) : status_ok();
+}
+
 static void drive_rank(void *context, int thread, int64_t begin, int64_t end) {
     Program *p = context;
-    int rank = (int)begin;
+    int rank = p->first + (int)begin;
     (void)thread, (void)end; // as many tasks as threads: one each
-    Status s = rank_run(p, rank, p->running);
+    Status s = rank_program(p, rank);
     if (status_failed(&s)) p->comm->v->abort(p->comm, rank, &s);
     Status left = p->comm->v->leave(p->comm, rank);
     p->ranks[rank].status = status_failed(&s) ? s : left;
@@ -450,10 +462,10 @@ Status program_run(Program *p, const char *func) {
     }
     p->running = f;
     p->comm->v->start(p->comm);
-    pool_run(p->drivers, p->nranks, drive_rank, p);
+    pool_run(p->drivers, p->nlocal, drive_rank, p);
     // The rank that failed by itself tells more than those it stopped.
     const Status *first = NULL;
-    for (int r = 0; r < p->nranks; r++) {
+    for (int r = p->first; r < p->first + p->nlocal; r++) {
         const Status *s = &p->ranks[r].status;
         if (status_failed(s) && (!first || (strstr(first->message, COMM_STOPPED) && !strstr(s->message, COMM_STOPPED))))
             first = s;
@@ -484,16 +496,32 @@ static int64_t work_bytes(const Plan *plan) {
     return most;
 }
 
+// Where the ranks are decides how they talk.
+static Status make_comm(Program *p, const CommOptions *c) {
+    if (p->options.world) return status_make(STATUS_UNSUPPORTED, "ranks in several processes are not supported yet");
+    return comm_local_make(c, &p->comm);
+}
+
+static Status make_device(const Program *p, const DeviceOptions *o, Device **out_device) {
+    if (p->cuda) return status_make(STATUS_UNSUPPORTED, "this runtime cannot run GPU code yet");
+    return device_cpu_make(o, out_device);
+}
+
 static void setup_rank(void *context, int thread, int64_t begin, int64_t end) {
     Program *p = context;
-    Rank *k = &p->ranks[begin];
+    int rank = p->first + (int)begin;
+    Rank *k = &p->ranks[rank];
     (void)thread, (void)end;
     DeviceOptions o = {.threads = p->threads,
                        .spin = p->spin,
                        .slab_bytes = p->plan->stages[k->stage].slab_bytes,
-                       .work_bytes = work_bytes(p->plan)};
-    k->status = device_cpu_make(&o, &k->device);
-    if (!status_failed(&k->status) && p->options.poison) memset(k->device->slab, 0xff, (size_t)o.slab_bytes);
+                       .work_bytes = work_bytes(p->plan),
+                       .poison = p->options.poison,
+                       .kernels = p->kernels,
+                       .cuda = p->cuda,
+                       .plan = p->plan,
+                       .rank = rank};
+    k->status = make_device(p, &o, &k->device);
 }
 
 // Sends of one list that are on their way at once.
@@ -589,35 +617,39 @@ static Status make_inside(Program *p) {
     const Plan *plan = p->plan;
     int cores = wait_cores(), wanted = p->options.threads > 0 ? p->options.threads : cores;
     p->nranks = (int)plan_ranks(plan);
-    p->threads = wanted / p->nranks > 1 ? wanted / p->nranks : 1;
-    p->spin = (int64_t)p->threads * p->nranks <= cores;
+    p->nlocal = p->nranks;
+    p->threads = wanted / p->nlocal > 1 ? wanted / p->nlocal : 1;
+    p->spin = (int64_t)p->threads * p->nlocal <= cores;
     CommOptions c = {.nmesh = plan->nmesh, .spin = p->spin, .timeout_ms = p->options.comm_timeout_ms};
     for (int i = 0; i < plan->nmesh; i++) {
         c.extent[i] = plan->mesh[i].extent;
         c.name[i] = plan->mesh[i].name;
     }
     c.posts = most_posts(plan);
-    STATUS_TRY(comm_local_make(&c, &p->comm)); // refuses more ranks than one process can have
-    STATUS_TRY(check_memory(plan->slab_bytes, p->nranks));
+    STATUS_TRY(make_comm(p, &c)); // refuses more ranks than one process can have
+    if (!p->cuda) STATUS_TRY(check_memory(plan->slab_bytes, p->nlocal));
     if (!(p->ranks = calloc((size_t)p->nranks, sizeof *p->ranks)) || !make_tables(p))
         return status_make(STATUS_MEMORY, "no memory for a program of %d instructions", plan->ninstrs);
     STATUS_TRY(seed_faults(p));
     if (p->options.trace) STATUS_TRY(trace_make(plan, p->options.trace_events, &p->trace));
-    STATUS_TRY(pool_make(p->nranks, p->spin, &p->drivers));
-    pool_run(p->drivers, p->nranks, setup_rank, p);
-    for (int r = 0; r < p->nranks; r++) STATUS_TRY(p->ranks[r].status);
+    STATUS_TRY(pool_make(p->nlocal, p->spin, &p->drivers));
+    pool_run(p->drivers, p->nlocal, setup_rank, p);
+    for (int r = p->first; r < p->first + p->nlocal; r++) STATUS_TRY(p->ranks[r].status);
     return status_ok();
 }
 
-Status program_make_from_plan(const Plan *plan, PlanKernelFn *const *kernels, const ProgramOptions *options,
+Status program_make_from_plan(const Plan *plan, const PlanModule *module, const ProgramOptions *options,
                               Program **out_program) {
     *out_program = NULL;
     STATUS_TRY(plan_check(plan));
-    STATUS_TRY(check_kernels(plan, kernels));
+    if (plan->target && !module->cuda)
+        return status_make(STATUS_INVALID, "the plan is for %s, and there is no code for it", plan->target);
+    if (!plan->target) STATUS_TRY(check_kernels(plan, module->kernels));
     Program *p = calloc(1, sizeof *p);
     if (!p) return status_make(STATUS_MEMORY, "no memory for a program");
     p->plan = plan;
-    p->kernels = kernels;
+    p->kernels = module->kernels;
+    p->cuda = plan->target ? module->cuda : NULL;
     if (options) p->options = *options;
     Status s = make_inside(p);
     if (status_failed(&s)) {
@@ -638,7 +670,7 @@ Status program_make(const PlanModule *m, const ProgramOptions *options, Program 
     Status s = plan_parse(arena, strtable_new(arena), m->plan, m->plan_bytes, &plan);
     if (!status_failed(&s) && plan->nkernels != m->nkernels)
         s = status_make(STATUS_CORRUPT, "the module has %d kernels, its plan %d", m->nkernels, plan->nkernels);
-    if (!status_failed(&s)) s = program_make_from_plan(plan, m->kernels, options, out_program);
+    if (!status_failed(&s)) s = program_make_from_plan(plan, m, options, out_program);
     if (status_failed(&s)) arena_free(arena);
     else (*out_program)->arena = arena;
     return s;
@@ -671,7 +703,7 @@ Trace *program_trace(Program *p) { return p->trace; }
 int program_threads(const Program *p) { return p->threads; }
 
 ProgramMemory program_memory(const Program *p, int rank) {
-    const Device *d = p->ranks[rank].device;
+    const Device *d = p->ranks[rank].device ? p->ranks[rank].device : p->ranks[p->first].device;
     int stage = p->ranks[rank].stage;
     return (ProgramMemory){.slab = d->slab_bytes,
                            .scratch = d->scratch_bytes,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// exec: runs the functions of a plan. A Program is a plan, its kernels and a mesh of ranks in this process, each with
-// one slab and its own threads; after program_make nothing is allocated.
+// exec: runs the functions of a plan. A Program is a plan, its kernels and a mesh of ranks, each with one slab and its
+// own threads; after program_make nothing is allocated. Its ranks are threads of this process or, with a World, one
+// rank is this process.
 //
 // One thread uses a Program at a time (any thread). Reading and writing what lies in the slabs: runtime/bind.h.
 #pragma once
@@ -8,6 +9,7 @@
 #include "runtime/trace.h"
 
 typedef struct Program Program;
+typedef struct World World; // runtime/world.h
 
 typedef struct ProgramOptions {
     int threads; // over all ranks, each gets at least one; 0: one a processor
@@ -16,14 +18,15 @@ typedef struct ProgramOptions {
     bool late;               // started collectives are done where they are waited for, instead of where they start
     int64_t comm_timeout_ms; // a rank waiting longer in a collective fails everyone; 0: never
     bool poison;             // slabs begin as NaNs: what is read before it is written shows
+    World *world;            // the processes of this run, one rank each; NULL: all ranks are threads of this one
     const Fault *faults;     // seeded on purpose; copied
     int nfaults;
 } ProgramOptions;
 
 // options NULL: all defaults. The module's text is parsed and checked; its kernels must outlive the program.
 Status program_make(const PlanModule *module, const ProgramOptions *options, Program **out_program);
-// The same from a plan in memory, which must outlive the program. kernels: in the order of plan->kernels.
-Status program_make_from_plan(const Plan *plan, PlanKernelFn *const *kernels, const ProgramOptions *options,
+// The same with a plan in memory instead of the module's text; it must outlive the program.
+Status program_make_from_plan(const Plan *plan, const PlanModule *module, const ProgramOptions *options,
                               Program **out_program);
 void program_free(Program *p); // NULL is fine
 

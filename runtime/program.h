@@ -18,10 +18,12 @@ typedef struct Rank {
 
 struct Program {
     const Plan *plan;
-    Arena *arena; // the parsed plan's; NULL when the plan is the caller's
-    PlanKernelFn *const *kernels;
+    Arena *arena;                 // the parsed plan's; NULL when the plan is the caller's
+    PlanKernelFn *const *kernels; // of a CPU
+    const PlanCuda *cuda;         // of a GPU, or NULL
     ProgramOptions options;
     int nranks, threads; // threads: of each rank
+    int first, nlocal;   // ranks [first, first + nlocal) run in this process: the others have no device
     bool spin;
     Rank *ranks;
     Pool *drivers; // one thread a rank; the caller drives rank 0

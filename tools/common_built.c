@@ -13,7 +13,7 @@ int built_make(const CompileRequest *request, const char *mcpu, const ProgramOpt
     Status s = codegen_jit(out->c.unit, &(CodegenOptions){.mcpu = mcpu}, &out->jit);
     if (status_failed(&s) && diag_errors(out->c.diag)) return compile_status(&out->c);
     if (status_failed(&s)) return status_report(&s, "codegen");
-    s = program_make_from_plan(codegen_jit_plan(out->jit), codegen_jit_kernels(out->jit), options, &out->program);
+    s = program_make_from_plan(codegen_jit_plan(out->jit), codegen_jit_module(out->jit), options, &out->program);
     return status_failed(&s) ? status_report(&s, "start") : 0;
 }
 

@@ -63,7 +63,7 @@ static Status run_faulty(const Verify *v, const Built *b, const Fault *fault, Sn
     Arena *a = arena_new();
     const Plan *plan = codegen_jit_plan(b->jit);
     if (fault->kind == FAULT_WASTED_MEMORY) plan = plan_wasteful(a, plan);
-    Status s = program_make_from_plan(plan, codegen_jit_kernels(b->jit), &o, &p);
+    Status s = program_make_from_plan(plan, codegen_jit_module(b->jit), &o, &p);
     if (!status_failed(&s)) s = check_used(p);
     if (!status_failed(&s)) s = run_step(v, p, out);
     program_free(p);
@@ -78,7 +78,7 @@ static Status check_late(const Verify *v, const Built *b, const Snapshot *want) 
     o.late = true;
     Program *p = NULL;
     Snapshot got = {0};
-    Status s = program_make_from_plan(codegen_jit_plan(b->jit), codegen_jit_kernels(b->jit), &o, &p);
+    Status s = program_make_from_plan(codegen_jit_plan(b->jit), codegen_jit_module(b->jit), &o, &p);
     if (!status_failed(&s)) s = run_step(v, p, &got);
     int other = status_failed(&s) ? -1 : snapshot_other_bits(want, &got);
     if (other >= 0)

@@ -396,7 +396,7 @@ static void run(uint64_t seed, int ways, const char *show) {
     if (ok) {
         Status s = codegen_jit(g->unit, &(CodegenOptions){.threads = 1}, &jit);
         if (!status_failed(&s))
-            s = program_make_from_plan(codegen_jit_plan(jit), codegen_jit_kernels(jit), &(ProgramOptions){.threads = 2},
+            s = program_make_from_plan(codegen_jit_plan(jit), codegen_jit_module(jit), &(ProgramOptions){.threads = 2},
                                        &p);
         if (!status_failed(&s)) s = set_leaves(g, p);
         if (!status_failed(&s)) s = program_run(p, "eval");

@@ -170,7 +170,7 @@ static void check_layout(const Model *m, const char *lines) {
     layouts++;
     Status s = status_make(STATUS_INVALID, "refused");
     if (frontend_load(&o, &f) && passes_run(f.unit, &(PassOptions){0})) s = codegen_jit(f.unit, NULL, &jit);
-    if (!status_failed(&s)) s = program_make_from_plan(codegen_jit_plan(jit), codegen_jit_kernels(jit), NULL, &p);
+    if (!status_failed(&s)) s = program_make_from_plan(codegen_jit_plan(jit), codegen_jit_module(jit), NULL, &p);
     if (status_failed(&s)) {
         printf("FAIL %s: %s\n", label, s.message);
         failures++;

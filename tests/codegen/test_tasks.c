@@ -233,7 +233,7 @@ static Program *begin(const Made *m, const Fault *fault) {
                         .poison = true};
     Program *p = NULL;
     Truth t = truth_make(0);
-    CHECK_OK(program_make_from_plan(m->plan, codegen_jit_kernels(m->jit), &o, &p));
+    CHECK_OK(program_make_from_plan(m->plan, codegen_jit_module(m->jit), &o, &p));
     if (!p) return NULL;
     CHECK_OK(program_run(p, "init"));
     CHECK_OK(program_set_input(p, "x", PLAN_F32, t.x, BATCH * WIDTH));

@@ -199,8 +199,7 @@ static void run_layout(Reference *r, CaseCtx *c, const char *layout) {
     Program *p = NULL;
     Status s = codegen_jit(c->unit, NULL, &jit);
     if (!status_failed(&s))
-        s = program_make_from_plan(codegen_jit_plan(jit), codegen_jit_kernels(jit), &(ProgramOptions){.threads = 2},
-                                   &p);
+        s = program_make_from_plan(codegen_jit_plan(jit), codegen_jit_module(jit), &(ProgramOptions){.threads = 2}, &p);
     if (!status_failed(&s)) s = set_leaves(c, p);
     if (!status_failed(&s)) s = program_run(p, "train");
     if (status_failed(&s)) fail(r->k, layout, "%s %s", s.message, case_said(c));

@@ -77,7 +77,7 @@ static int check(const FixtureModel *model, const char *strategy) {
     Program *p = NULL;
     const ProgramOptions options = {.threads = 4, .comm_timeout_ms = 60000};
     if (u && passes_run(u, &(PassOptions){0}) && good(codegen_jit(u, NULL, &jit)) &&
-        good(program_make_from_plan(codegen_jit_plan(jit), codegen_jit_kernels(jit), &options, &p)) &&
+        good(program_make_from_plan(codegen_jit_plan(jit), codegen_jit_module(jit), &options, &p)) &&
         good(program_set_optional(p, "seed", 1)) && good(program_run(p, "init"))) {
         Machine m = {label, p, u, set, run, get, .tolerance = 1e-5, .rounding = 0x1p-24};
         failures = check_weights(f, model, &m);
