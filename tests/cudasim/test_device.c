@@ -197,7 +197,7 @@ static void test_faults(void) {
                                         "",
                                         "while lane",
                                         "nobody can go on",
-                                        "returned",
+                                        "return",
                                         "return",
                                         "wrote 0 bytes behind",
                                         "threads",
