@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# Writes a file's bytes as a C array: cmake -DFROM=std.tgf -DTO=std_tgf.c -DNAME=std_tgf -P embed.cmake
-file(READ ${FROM} bytes HEX)
+# Writes the bytes of one file, or of several one behind the other, as a C array:
+# cmake -DFROM=std.tgf -DTO=std_tgf.c -DNAME=std_tgf -P embed.cmake
+set(bytes "")
+foreach(file IN LISTS FROM)
+  file(READ ${file} more HEX)
+  string(APPEND bytes "${more}")
+endforeach()
 string(LENGTH "${bytes}" digits)
 math(EXPR size "${digits} / 2")
 string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")

@@ -2,11 +2,14 @@
 // build: the steps between a unit and machine code, for codegen.c and object.c.
 #pragma once
 #include "codegen/codegen.h"
+#include "codegen/cuda_image.h"
 #include "codegen/jobs.h"
 
 typedef struct Build {
     Arena *arena;
-    CpuTarget target;
+    CpuTarget target; // of a GPU's unit: the host
+    CudaTarget cuda;  // jobs.cuda points here when the unit is for a GPU
+    CudaImage image;
     Jobs jobs;
     Plan *plan;
 } Build;

@@ -4,6 +4,7 @@
 #include "codegen/build.h"
 #include "codegen/jit.h"
 #include "codegen/plan.h"
+#include "ir/strategy.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,15 @@ Status build_start(Unit *u, const CodegenOptions *options, Build *b) {
     STATUS_TRY(target_make(options ? options->mcpu : NULL, &b->target));
     b->arena = arena_new();
     b->jobs.arena = b->arena;
+    if (options && options->cuda) {
+        STATUS_TRY(cuda_target_make(options->cuda, &b->cuda));
+        b->jobs.cuda = &b->cuda;
+    }
+    b->jobs.tf32 = u->strategy && u->strategy->tf32;
+    if (b->jobs.tf32 && !b->jobs.cuda) {
+        diag_error(u->diag, u->strategy->precision_loc, "dot = tf32 needs a GPU: --target=cuda:ARCH");
+        return status_make(STATUS_INVALID, "no code was made for '%s'", u->name);
+    }
     b->plan = plan_build(u, b->arena, &b->jobs);
     if (!b->plan) return status_make(STATUS_INVALID, "no code was made for '%s'", u->name);
     if (options) b->plan->hash = options->hash;
@@ -118,9 +128,31 @@ static Status link_share(CodegenJit *jit, Share *s) {
     return status_ok();
 }
 
+static Status fill_module(CodegenJit *jit) {
+    Build *b = &jit->build;
+    plan_finish(b->plan, &b->jobs);
+    FILE *f = open_memstream(&jit->text, &jit->text_bytes);
+    if (!f) return status_make(STATUS_MEMORY, "out of memory");
+    plan_print(b->plan, f);
+    fclose(f);
+    jit->module = (PlanModule){.abi = PLAN_ABI,
+                               .plan = jit->text,
+                               .plan_bytes = jit->text_bytes,
+                               .kernels = jit->kernels,
+                               .nkernels = b->jobs.list.n,
+                               .cuda = b->jobs.cuda ? &b->image.code : NULL};
+    return plan_check(b->plan);
+}
+
+static Status fill_cuda(CodegenJit *jit) {
+    STATUS_TRY(cuda_image_make(&jit->build.jobs, false, &jit->build.image));
+    return fill_module(jit);
+}
+
 static Status jit_fill(CodegenJit *jit, Unit *u, const CodegenOptions *options) {
     STATUS_TRY(build_start(u, options, &jit->build));
     Build *b = &jit->build;
+    if (b->jobs.cuda) return fill_cuda(jit);
     if (!target_runs_here(&b->target))
         return status_make(STATUS_UNSUPPORTED, "code for '%s' does not run on this processor", b->target.cpu);
     STATUS_TRY(jit_make(&jit->jit));
@@ -146,14 +178,7 @@ static Status jit_fill(CodegenJit *jit, Unit *u, const CodegenOptions *options) 
         if (shares[i].object) LLVMDisposeMemoryBuffer(shares[i].object);
     }
     STATUS_TRY(s);
-    plan_finish(b->plan, &b->jobs);
-    FILE *f = open_memstream(&jit->text, &jit->text_bytes);
-    if (!f) return status_make(STATUS_MEMORY, "out of memory");
-    plan_print(b->plan, f);
-    fclose(f);
-    jit->module = (PlanModule){
-        .abi = PLAN_ABI, .plan = jit->text, .plan_bytes = jit->text_bytes, .kernels = jit->kernels, .nkernels = n};
-    return plan_check(b->plan);
+    return fill_module(jit);
 }
 
 Status codegen_jit(Unit *u, const CodegenOptions *options, CodegenJit **out_jit) {
@@ -202,10 +227,31 @@ static Status print_module(Build *b, CodegenText what, FILE *out) {
     return s;
 }
 
+static Status print_cuda(Build *b, CodegenText what, bool use, FILE *out) {
+    if (what == CODEGEN_LLVM) return status_make(STATUS_INVALID, "kernels of a GPU do not go through LLVM");
+    if (what == CODEGEN_ASM || use) STATUS_TRY(cuda_image_make(&b->jobs, what == CODEGEN_ASM, &b->image));
+    if (what == CODEGEN_KERNELS) STATUS_TRY(jobs_render_cuda(&b->jobs, out));
+    if (what == CODEGEN_KERNELS && use) cuda_image_print(&b->jobs, &b->image, out);
+    if (what == CODEGEN_ASM) fwrite(b->image.code.ptx, 1, strlen(b->image.code.ptx), out);
+    if (what != CODEGEN_PLAN) return status_ok();
+    char *text = NULL;
+    size_t bytes;
+    FILE *f = open_memstream(&text, &bytes);
+    if (!f) return status_make(STATUS_MEMORY, "out of memory");
+    Status s = jobs_render_cuda(&b->jobs, f);
+    fclose(f);
+    free(text);
+    STATUS_TRY(s);
+    plan_finish(b->plan, &b->jobs);
+    plan_print(b->plan, out);
+    return s;
+}
+
 Status codegen_print(Unit *u, const CodegenOptions *options, CodegenText what, FILE *out) {
     Build b;
     Status s = build_start(u, options, &b);
-    if (!status_failed(&s) && what == CODEGEN_KERNELS) jobs_print(&b.jobs, out);
+    if (!status_failed(&s) && b.jobs.cuda) s = print_cuda(&b, what, options->use, out);
+    else if (!status_failed(&s) && what == CODEGEN_KERNELS) jobs_print(&b.jobs, out);
     else if (!status_failed(&s)) s = print_module(&b, what, out);
     build_end(&b);
     return s;

@@ -8,16 +8,18 @@
 
 typedef struct CodegenOptions {
     const char *mcpu; // NULL or "native": the processor this runs on
+    const char *cuda; // "sm_90a": kernels for that GPU; NULL: for a CPU
+    bool use;         // GPU: CODEGEN_KERNELS ends with the registers and shared memory of each kernel
     uint64_t hash;    // stated in the plan
     int threads;      // that compile; 0: one a processor. The code does not depend on it
 } CodegenOptions;
 
-// Kernels in this process.
+// Kernels in this process; a GPU's are an image that the runtime loads.
 typedef struct CodegenJit CodegenJit;
 Status codegen_jit(Unit *u, const CodegenOptions *options, CodegenJit **out_jit);
 void codegen_jit_free(CodegenJit *jit); // NULL is fine; the kernels are gone afterwards
 const Plan *codegen_jit_plan(const CodegenJit *jit);
-PlanKernelFn *const *codegen_jit_kernels(const CodegenJit *jit); // in the order of the plan's
+PlanKernelFn *const *codegen_jit_kernels(const CodegenJit *jit); // in the order of the plan's; NULL for a GPU
 const PlanModule *codegen_jit_module(const CodegenJit *jit);     // the same with the plan as text
 
 // A relocatable object with the symbol tgf_model_NAME (a PlanModule), and the C header that declares it. Equal units
@@ -30,5 +32,6 @@ typedef struct CodegenObject {
 Status codegen_object(Unit *u, const CodegenOptions *options, CodegenObject *out_object);
 void codegen_object_free(CodegenObject *object);
 
+// kernels: the nests, for a GPU their CUDA C. asm: of a GPU, PTX. llvm: of a CPU only.
 typedef enum CodegenText { CODEGEN_KERNELS, CODEGEN_PLAN, CODEGEN_LLVM, CODEGEN_ASM } CodegenText;
 Status codegen_print(Unit *u, const CodegenOptions *options, CodegenText what, FILE *out);

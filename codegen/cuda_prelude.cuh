@@ -3,7 +3,6 @@
 // functions only, shared memory through tgf_shared only, and the other threads through the functions here only: so the
 // same text also runs where threads, barriers, shuffles and tensor cores are simulated on a CPU, and there every access
 // is seen. Sources: PTX ISA 9.0 (instructions, fragment layouts); no headers: NVRTC needs none.
-#pragma once
 typedef unsigned char u8;
 typedef unsigned short u16; // also the bits of a bf16 or an f16
 typedef unsigned int u32;

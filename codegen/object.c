@@ -23,6 +23,31 @@ static Val hidden_text(Irb *irb, const char *text, size_t bytes, const char *nam
     return global;
 }
 
+static Val text_of(Irb *irb, const char *text, const char *name) {
+    return hidden_text(irb, text, strlen(text) + 1, name);
+}
+
+// struct PlanCuda, member by member.
+static Val cuda_code(Build *b, Irb *irb) {
+    const PlanCuda *c = &b->image.code;
+    Val members[] = {text_of(irb, c->arch, "cuda_arch"),
+                     hidden_text(irb, c->cubin, c->cubin_bytes, "cuda_cubin"),
+                     hidden_text(irb, c->ptx, c->ptx_bytes, "cuda_ptx"),
+                     hidden_text(irb, c->source, c->source_bytes, "cuda_source"),
+                     irb_int(irb, (int64_t)c->cubin_bytes),
+                     irb_int(irb, (int64_t)c->ptx_bytes),
+                     irb_int(irb, (int64_t)c->source_bytes),
+                     text_of(irb, c->options, "cuda_options")};
+    LLVMSetAlignment(members[1], 64); // an image is read in place
+    Val data = LLVMConstStructInContext(irb->context, members, 8, false);
+    Val global = LLVMAddGlobal(irb->module, LLVMTypeOf(data), "cuda");
+    LLVMSetInitializer(global, data);
+    LLVMSetGlobalConstant(global, true);
+    LLVMSetLinkage(global, LLVMInternalLinkage);
+    LLVMSetAlignment(global, 8);
+    return global;
+}
+
 // struct PlanModule, member by member.
 static Status export_model(Build *b, Irb *irb, int from, int to, void *user) {
     (void)user;
@@ -34,14 +59,15 @@ static Status export_model(Build *b, Irb *irb, int from, int to, void *user) {
     if (!f) return status_make(STATUS_MEMORY, "out of memory");
     plan_print(b->plan, f);
     fclose(f);
-    Val table = build_kernel_table(b, irb, from, to, "kernels");
-    LLVMSetLinkage(table, LLVMInternalLinkage);
+    bool cuda = b->jobs.cuda != NULL;
+    Val table = cuda ? LLVMConstNull(irb->ptr) : build_kernel_table(b, irb, from, to, "kernels");
+    if (!cuda) LLVMSetLinkage(table, LLVMInternalLinkage);
     Val members[] = {irb_const_int(irb, irb->i32, PLAN_ABI),
                      hidden_text(irb, text, bytes, "plan"),
                      irb_int(irb, (int64_t)bytes),
                      table,
-                     irb_const_int(irb, irb->i32, to - from),
-                     LLVMConstNull(irb->ptr)};
+                     irb_const_int(irb, irb->i32, b->jobs.list.n),
+                     cuda ? cuda_code(b, irb) : LLVMConstNull(irb->ptr)};
     free(text);
     Val data = LLVMConstStructInContext(irb->context, members, 6, false);
     Val model = LLVMAddGlobal(irb->module, LLVMTypeOf(data), symbol_of(b));
@@ -90,7 +116,8 @@ static void print_header(FILE *out, const Build *b) {
 
 static Status object_fill(Build *b, CodegenObject *out) {
     BuildModule m = {0};
-    STATUS_TRY(build_module(b, &b->target, 0, b->jobs.list.n, export_model, NULL, &m));
+    if (b->jobs.cuda) STATUS_TRY(cuda_image_make(&b->jobs, true, &b->image));
+    STATUS_TRY(build_module(b, &b->target, 0, b->jobs.cuda ? 0 : b->jobs.list.n, export_model, NULL, &m));
     LLVMMemoryBufferRef object = NULL;
     Status s = target_emit_object(&b->target, m.module, &object);
     build_module_free(&m);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// check_precision: the line `precision bf16  master = f32, reduce = f32` of a strategy; f16 also has `scale = 65536`.
+// check_precision: the line `precision bf16  master = f32, reduce = f32` of a strategy; f16 also has `scale = 65536`,
+// and GPUs `dot = tf32`.
 #include "frontend/front.h"
 #include <stdlib.h>
 
@@ -23,10 +24,18 @@ static bool read_scale(Front *f, const Name *value, int64_t *out) {
     return false;
 }
 
+static bool read_dot(Front *f, const Name *value, bool *out_tf32) {
+    *out_tf32 = !strcmp(value->str, "tf32");
+    if (*out_tf32 || !strcmp(value->str, "f32")) return true;
+    diag_error(f->diag, value->loc, "f32 operands of products are taken as f32 or tf32, not '%s'", value->str);
+    return false;
+}
+
 void check_precision(Front *f, const Line *l, Strategy *s) {
     DType compute = DT_F32, master = DT_F32, reduce = DT_F32;
-    const Name *of_master = NULL, *of_reduce = NULL, *of_scale = NULL;
+    const Name *of_master = NULL, *of_reduce = NULL, *of_scale = NULL, *of_dot = NULL;
     int64_t scale = 65536;
+    bool tf32 = false;
     if (s->has_precision) {
         diag_error(f->diag, l->head.loc, "a strategy has one precision line");
         diag_note(f->diag, s->precision_loc, "the first is here");
@@ -42,18 +51,21 @@ void check_precision(Front *f, const Line *l, Strategy *s) {
         const Name **of = !strcmp(o->key.str, "master")   ? &of_master
                           : !strcmp(o->key.str, "reduce") ? &of_reduce
                           : !strcmp(o->key.str, "scale")  ? &of_scale
+                          : !strcmp(o->key.str, "dot")    ? &of_dot
                                                           : NULL;
         if (o->bare || !of) {
             Near near = near_to(o->key.str);
             near_try(&near, "master");
             near_try(&near, "reduce");
             near_try(&near, "scale");
+            near_try(&near, "dot");
             diag_error(f->diag, o->key.loc, "precision has no option '%s'%s", o->key.str, near_text(&near, f->arena));
             ok = false;
             continue;
         }
         *of = &o->value;
         ok &= of == &of_scale ? read_scale(f, &o->value, &scale)
+              : of == &of_dot ? read_dot(f, &o->value, &tf32)
                               : element_type(f, &o->value, of == &of_master ? &master : &reduce);
     }
     if (!ok) return;
@@ -69,6 +81,7 @@ void check_precision(Front *f, const Line *l, Strategy *s) {
     s->compute = compute;
     s->master = master;
     s->reduce = reduce;
+    s->tf32 = tf32;
     s->scale = scale;
     s->precision_loc = l->head.loc;
 }

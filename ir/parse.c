@@ -252,6 +252,10 @@ static void precision(Parser *s, Strategy *st) {
     if (!accept_word(s, "reduce")) fail(s, "expected 'reduce'");
     st->reduce = dtype(s);
     if (accept_word(s, "scale")) st->scale = bounded(s, 1, SCALE_MAX);
+    if (accept_word(s, "dot")) {
+        st->tf32 = accept_word(s, "tf32");
+        if (!st->tf32) fail(s, "expected 'tf32'");
+    }
     st->precision_loc = location(s);
     newline(s);
 }

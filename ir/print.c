@@ -262,6 +262,7 @@ static void print_precision(const Strategy *s, FILE *out) {
     fprintf(out, "    precision %s master %s reduce %s", dtype_name(s->compute), dtype_name(s->master),
             dtype_name(s->reduce));
     if (s->compute == DT_F16) fprintf(out, " scale %" PRId64, s->scale);
+    if (s->tf32) fputs(" dot tf32", out);
     print_loc(out, s->precision_loc);
     fputc('\n', out);
 }

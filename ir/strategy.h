@@ -62,6 +62,7 @@ struct Strategy {
 
     bool has_precision;            // without: everything in f32
     DType compute, master, reduce; // `precision bf16 master = f32, reduce = f32`
+    bool tf32;                     // `dot = tf32`: f32 operands of products are rounded to tf32; GPUs only
     int64_t scale;                 // f16: what the loss is multiplied by at first, a power of two up to SCALE_MAX
     Loc precision_loc;
 

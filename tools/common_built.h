@@ -12,7 +12,7 @@ typedef struct Built {
 } Built;
 
 // Frontend, passes, code generation, ranks. Reports to stderr; 0, or the exit status. built_end is due in any case.
-int built_make(const CompileRequest *request, const char *mcpu, const ProgramOptions *options, Built *out);
+int built_make(const CompileRequest *request, const CodegenOptions *machine, const ProgramOptions *options, Built *out);
 void built_end(Built *b);
 // Says what went wrong on stderr; the exit status.
 int status_report(const Status *s, const char *doing);

@@ -22,10 +22,11 @@ static double tokens_of(const Plan *p) {
 }
 
 int tool_bench(int argc, char **argv) {
-    const char *strategy = NULL, *mcpu = NULL, *func = NULL, *trace = NULL;
+    const char *strategy = NULL, *func = NULL, *trace = NULL;
     int64_t steps = 10, warmup = 2, threads = 0;
     bool json = false, kernels = false;
     OptionList defines = {0};
+    Machine machine = {0};
     const Option options[] = {
         {"--strategy", "NAME", "layout (one rank)", OPTION_TEXT, &strategy},
         {"--steps", "N", "steps to measure (10)", OPTION_INT, &steps},
@@ -36,7 +37,7 @@ int tool_bench(int argc, char **argv) {
         {"--trace", "FILE", "write a Chrome trace of the measured steps", OPTION_TEXT, &trace},
         {"--json", NULL, "one line of JSON", OPTION_FLAG, &json},
         {"-D", "AXIS=N", "override an axis", OPTION_DEFINE, &defines},
-        {"-mcpu", "NAME", "processor to compile for (native)", OPTION_TEXT, &mcpu},
+        MACHINE_OPTIONS(&machine),
         {0},
     };
     const Command command = {"tgf bench MODEL.tgf [options]", "Measures a training step.", options, 1, 1};
@@ -45,13 +46,15 @@ int tool_bench(int argc, char **argv) {
     bool done;
     int rc = options_read(&command, argc, argv, &path, &count, &done);
     if (rc || done) return rc;
+    CodegenOptions code = {0};
+    if (!machine_read(&machine, "tgf bench", &code)) return 1;
     if (!func) func = "train";
     if (steps < 1) steps = 1;
     CompileRequest request = {.path = path, .defines = &defines, .strategy = strategy};
     ProgramOptions o = {.threads = (int)threads, .trace = kernels || trace, .trace_events = trace ? 1 << 16 : 0};
     Built b = {0};
     double began = now_seconds();
-    rc = built_make(&request, mcpu, &o, &b);
+    rc = built_make(&request, &code, &o, &b);
     double compiled = now_seconds() - began;
     double *times = calloc((size_t)steps, sizeof *times);
     Status s = rc      ? status_ok()

@@ -4,6 +4,7 @@
 #include "ir/random.h"
 #include "runtime/checkpoint.h"
 #include "tools/common_built.h"
+#include "tools/common_machine.h"
 #include "tools/tgf.h"
 #include <inttypes.h>
 #include <math.h>
@@ -91,11 +92,12 @@ static Status sample(Sampler *s, const char *prompt, int64_t length) {
 }
 
 int tool_sample(int argc, char **argv) {
-    const char *load = NULL, *prompt = "", *mcpu = NULL, *prefix = NULL, *strategy = NULL;
+    const char *load = NULL, *prompt = "", *prefix = NULL, *strategy = NULL;
     Sampler s = {.temperature = 0.8};
     int64_t length = 500, threads = 0;
     s.seed = 1;
     OptionList defines = {0};
+    Machine machine = {0};
     const Option options[] = {
         {"--load", "DIR", "checkpoint folder, or a safetensors file", OPTION_TEXT, &load},
         {"--prompt", "TEXT", "what the text begins with", OPTION_TEXT, &prompt},
@@ -107,7 +109,7 @@ int tool_sample(int argc, char **argv) {
         {"--strategy", "NAME", "layout (one rank)", OPTION_TEXT, &strategy},
         {"--threads", "N", "over all ranks (one a processor)", OPTION_INT, &threads},
         {"-D", "AXIS=N", "override an axis", OPTION_DEFINE, &defines},
-        {"-mcpu", "NAME", "processor to compile for (native)", OPTION_TEXT, &mcpu},
+        MACHINE_OPTIONS(&machine),
         {0},
     };
     const Command command = {
@@ -131,7 +133,9 @@ int tool_sample(int argc, char **argv) {
     CompileRequest request = {.path = path, .defines = &defines, .strategy = strategy};
     ProgramOptions o = {.threads = (int)threads};
     Built b = {0};
-    rc = built_make(&request, mcpu, &o, &b);
+    CodegenOptions code = {0};
+    if (!machine_read(&machine, "tgf sample", &code)) return 1;
+    rc = built_make(&request, &code, &o, &b);
     if (!rc) {
         const Plan *p = program_plan(b.program);
         int tokens = plan_leaf(p, PLAN_INPUT, "tokens"), logits = plan_leaf(p, PLAN_OUTPUT, "logits");

@@ -6,6 +6,7 @@
 #include "runtime/data.h"
 #include "runtime/metrics.h"
 #include "tools/common_built.h"
+#include "tools/common_machine.h"
 #include "tools/tgf.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -17,7 +18,8 @@
 #include <unistd.h>
 
 typedef struct TrainFlags {
-    const char *strategy, *data, *validation, *format, *metrics, *save, *resume, *load, *curve, *mcpu;
+    const char *strategy, *data, *validation, *format, *metrics, *save, *resume, *load, *curve;
+    Machine machine;
     int64_t steps, threads, seed, save_every, eval_every, eval_batches;
     bool quiet;
     OptionList defines;
@@ -285,7 +287,7 @@ int tool_train(int argc, char **argv) {
         {"--eval-batches", "N", "batches of a validation (8)", OPTION_INT, &f.eval_batches},
         {"--quiet", NULL, "print errors only", OPTION_FLAG, &f.quiet},
         {"-D", "AXIS=N", "override an axis", OPTION_DEFINE, &f.defines},
-        {"-mcpu", "NAME", "processor to compile for (native)", OPTION_TEXT, &f.mcpu},
+        MACHINE_OPTIONS(&f.machine),
         {0},
     };
     const Command command = {"tgf train MODEL.tgf [options]", "Trains a model as its recipe says.", options, 1, 1};
@@ -297,7 +299,9 @@ int tool_train(int argc, char **argv) {
     if (!f.eval_batches) f.eval_batches = 1;
     CompileRequest request = {.path = path, .defines = &f.defines, .strategy = f.strategy};
     Built b = {0};
-    rc = built_make(&request, f.mcpu, &(ProgramOptions){.threads = (int)f.threads}, &b);
+    CodegenOptions code = {0};
+    if (!machine_read(&f.machine, "tgf train", &code)) return 1;
+    rc = built_make(&request, &code, &(ProgramOptions){.threads = (int)f.threads}, &b);
     if (!rc) {
         Arena *a = arena_new();
         struct sigaction action = {.sa_handler = on_signal};

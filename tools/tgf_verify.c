@@ -13,16 +13,17 @@
 // One rank in one precision. Snapshots of steps in 16 bits hold their spreads.
 typedef struct Truth {
     DType compute, reduce;
+    bool tf32;
     int64_t scale;
     Built one;
     Snapshot made, probed; // probed: with probes
     double tolerance;
 } Truth;
-enum { TRUTHS = 8 };
+enum { TRUTHS = 8, TF32_UNITS = 1 << 13 }; // TF32_UNITS: roundings of tf32 in those of f32
 
 typedef struct Verify {
     CompileRequest request;
-    const char *mcpu;
+    CodegenOptions cpu, machine; // of what is compared with; of what is verified
     ProgramOptions program;
     int64_t seed;
     bool quiet;
@@ -90,19 +91,20 @@ static Status check_late(const Verify *v, const Built *b, const Snapshot *want) 
 }
 
 // `request` adds to the file's: strategy, text behind the file, what is to be seen.
-static int build_layout(const Verify *v, const CompileRequest *request, Built *b) {
+static int build_layout(const Verify *v, const CodegenOptions *machine, const CompileRequest *request, Built *b) {
     CompileRequest r = *request;
     r.path = v->request.path;
     r.defines = v->request.defines;
     r.keep_gradients = true;
-    return built_make(&r, v->mcpu, &v->program, b);
+    return built_make(&r, machine, &v->program, b);
 }
 
-static int run_layout(const Verify *v, const CompileRequest *request, Built *b, Snapshot *out) {
-    int rc = build_layout(v, request, b);
+static int run_layout(const Verify *v, const CodegenOptions *machine, const CompileRequest *request, Built *b,
+                      Snapshot *out) {
+    int rc = build_layout(v, machine, request, b);
     if (rc) return rc;
     Status s = run_step(v, b->program, out);
-    if (!status_failed(&s) && request->strategy) s = check_late(v, b, out);
+    if (!status_failed(&s) && request->strategy && !machine->cuda) s = check_late(v, b, out);
     return status_failed(&s) ? status_report(&s, "verify") : 0;
 }
 
@@ -111,7 +113,7 @@ static int run_moved(const Verify *v, const CompileRequest *request, Snapshot *m
     CompileRequest r = *request;
     r.perturb = true;
     Built b = {0};
-    int rc = build_layout(v, &r, &b);
+    int rc = build_layout(v, &v->cpu, &r, &b);
     for (int i = 0; i < SPREAD_RUNS && !rc; i++) {
         Snapshot moved = {0};
         Status s = program_set_optional(b.program, "perturb", i + 1);
@@ -139,7 +141,7 @@ static int run_truth(const Verify *v, const Truth *t, bool probe, Built *b, Snap
     CompileRequest r = {.probe = probe};
     bool moves = t->compute != DT_F32;
     if (moves) r.strategy = "one_rank_", r.extra = extra;
-    int rc = run_layout(v, &r, b, out);
+    int rc = run_layout(v, &v->cpu, &r, b, out);
     Status s = rc ? status_ok() : check_used(b->program);
     if (status_failed(&s)) rc = status_report(&s, "verify");
     return rc || !moves ? rc : run_moved(v, &r, out);
@@ -150,9 +152,10 @@ static int truth_of(Verify *v, const Strategy *s, Truth **out) {
     Truth want = {.compute = DT_F32, .reduce = DT_F32};
     if (s && s->has_precision && s->compute != DT_F32)
         want = (Truth){.compute = s->compute, .reduce = s->reduce, .scale = s->compute == DT_F16 ? s->scale : 0};
+    want.tf32 = s && s->tf32;
     for (int i = 0; i < v->ntruths; i++)
         if (v->truths[i].compute == want.compute && v->truths[i].reduce == want.reduce &&
-            v->truths[i].scale == want.scale) {
+            v->truths[i].tf32 == want.tf32 && v->truths[i].scale == want.scale) {
             *out = &v->truths[i];
             return 0;
         }
@@ -165,11 +168,11 @@ static int truth_of(Verify *v, const Strategy *s, Truth **out) {
     *out = t;
     int rc = run_truth(v, t, false, &t->one, &t->made);
     if (rc) return rc;
-    t->tolerance = verify_tolerance(t->one.c.unit, "train");
+    t->tolerance = verify_tolerance(t->one.c.unit, "train") * (want.tf32 ? TF32_UNITS : 1);
     if (want.compute == DT_F32)
-        printf("tolerance %.3g: 2^-24 times the square roots of the lengths of all reductions of the step "
+        printf("tolerance %.3g: %s times the square roots of the lengths of all reductions of the step "
                "(docs/promises.md)\n",
-               t->tolerance);
+               t->tolerance, want.tf32 ? "2^-11" : "2^-24");
     else
         printf("tolerance in %s: %d times the spread of %d steps that round at random (docs/promises.md)\n",
                dtype_name(want.compute), SPREADS, SPREAD_RUNS);
@@ -215,7 +218,7 @@ static int check_layout(Verify *v, const char *strategy, const char *extra, cons
     CompileRequest request = {.strategy = strategy, .extra = extra}, probing = request;
     probing.probe = true;
     Truth *t = NULL;
-    int rc = run_layout(v, &request, &b, &s);
+    int rc = run_layout(v, &v->machine, &request, &b, &s);
     if (!rc) rc = truth_of(v, b.c.unit->strategy, &t);
     if (!rc) {
         Difference worst = {0};
@@ -228,7 +231,8 @@ static int check_layout(Verify *v, const char *strategy, const char *extra, cons
             char first[300] = "?";
             Built probe = {0};
             Snapshot many = {0};
-            if (probe_truth(v, t) && !run_layout(v, &probing, &probe, &many)) name_first(t, &many, first, sizeof first);
+            if (probe_truth(v, t) && !run_layout(v, &v->machine, &probing, &probe, &many))
+                name_first(t, &many, first, sizeof first);
             snapshot_free(&many);
             built_end(&probe);
             printf("%-36s DIFFERS: %s by %.3g (allowed %.3g), %d of %d tensors; first op that differs: %s\n", label,
@@ -291,7 +295,7 @@ static int check_faults(Verify *v, const char *strategy, const char *extra, int 
     CompileRequest request = {.strategy = strategy, .extra = extra}, probing = request;
     probing.probe = true;
     Truth *t = NULL;
-    if (build_layout(v, &request, &plain) || build_layout(v, &probing, &probe) ||
+    if (build_layout(v, &v->machine, &request, &plain) || build_layout(v, &v->machine, &probing, &probe) ||
         truth_of(v, plain.c.unit->strategy, &t) || !probe_truth(v, t)) {
         built_end(&plain);
         built_end(&probe);
@@ -386,7 +390,8 @@ static int check_meshes(Verify *v, Arena *a, const Strategy *s, int64_t ranks, i
 }
 
 int tool_verify(int argc, char **argv) {
-    const char *strategy = NULL, *mcpu = NULL;
+    const char *strategy = NULL;
+    Machine machine = {0};
     bool all = false, quiet = false;
     int64_t meshes = 0, random = 0, seed = 1, threads = 0, faults = 0;
     OptionList defines = {0}, single = {0};
@@ -402,7 +407,7 @@ int tool_verify(int argc, char **argv) {
         {"--threads", "N", "over all ranks (one a processor)", OPTION_INT, &threads},
         {"--quiet", NULL, "print only what differs, and totals", OPTION_FLAG, &quiet},
         {"-D", "AXIS=N", "override an axis", OPTION_DEFINE, &defines},
-        {"-mcpu", "NAME", "processor to compile for (native)", OPTION_TEXT, &mcpu},
+        MACHINE_OPTIONS(&machine),
         {0},
     };
     const Command command = {
@@ -420,16 +425,22 @@ int tool_verify(int argc, char **argv) {
         return 2;
     }
     Verify v = {.request = {.path = path, .defines = &defines, .keep_gradients = true},
-                .mcpu = mcpu,
                 .program = {.threads = (int)threads, .comm_timeout_ms = 60000, .poison = true},
                 .seed = seed,
                 .quiet = quiet,
                 .faults = single};
+    v.cpu.mcpu = machine.mcpu;
+    if (!machine_read(&machine, "tgf verify", &v.machine)) return 1;
     double began = now_seconds();
     Arena *a = arena_new();
     int wrong = 0;
     Truth *plain;
     rc = truth_of(&v, NULL, &plain);
+    if (!rc && v.machine.cuda) { // the machine itself, before any layout
+        int r = check_layout(&v, NULL, NULL, "one rank");
+        if (r > 1) rc = r;
+        else wrong += r;
+    }
     if (!rc) {
         const FrontendResult *front = &plain->one.c.front;
         int matched = 0;

@@ -5,6 +5,7 @@
 #include "ir/text.h"
 #include "passes/pass.h"
 #include "tools/common_compile.h"
+#include "tools/common_machine.h"
 #include "tools/common_overlap.h"
 #include "tools/common_stats.h"
 #include <stdlib.h>
@@ -13,9 +14,10 @@
 #include <unistd.h>
 
 typedef struct Flags {
-    const char *output, *header, *strategy, *mcpu, *emit, *before, *after, *from_ir, *check_plan, *depfile;
+    const char *output, *header, *strategy, *emit, *before, *after, *from_ir, *check_plan, *depfile;
     bool check, stats, depend, version, passes;
     OptionList defines;
+    Machine machine;
 } Flags;
 
 // What the object or text says of where it came from: FNV-1a over the final IR, strategy included, and the compiler's
@@ -106,7 +108,7 @@ static int emit_object(const Flags *f, Compilation *c, const CodegenOptions *o) 
     return ok ? 0 : 1;
 }
 
-static int compile(const Flags *f, const char *path) {
+static int compile(const Flags *f, const CodegenOptions *machine, const char *path) {
     bool ast = !strcmp(f->emit, "ast"), ir = !strcmp(f->emit, "ir");
     CompileRequest request = {.path = path,
                               .from_ir = f->from_ir,
@@ -122,7 +124,9 @@ static int compile(const Flags *f, const char *path) {
     if (!compile_load(&request, &c) || (!ast && !compile_passes(&request, &c))) {
         rc = compile_status(&c);
     } else {
-        CodegenOptions o = {.mcpu = f->mcpu, .hash = hash_of(&c)};
+        CodegenOptions o = *machine;
+        o.hash = hash_of(&c);
+        o.use = f->stats;
         if (f->stats) {
             stats_print(c.unit, now_seconds() - began, stdout);
             Status s = overlap_print(c.unit, &o, stdout);
@@ -155,7 +159,7 @@ int main(int argc, char **argv) {
         {"--header", "FILE", "the object's C header", OPTION_TEXT, &f.header},
         {"--strategy", "NAME", "lay the model out by this strategy (one rank)", OPTION_TEXT, &f.strategy},
         {"-D", "AXIS=N", "override an axis", OPTION_DEFINE, &f.defines},
-        {"-mcpu", "NAME", "processor to compile for (native)", OPTION_TEXT, &f.mcpu},
+        MACHINE_OPTIONS(&f.machine),
         {"--emit", "KIND", "ast, ir, plan, kernels, llvm, asm or obj (obj)", OPTION_TEXT, &f.emit},
         {"--after", "PASS", "with --emit=ir: stop behind this pass; else print the IR behind it", OPTION_TEXT,
          &f.after},
@@ -200,5 +204,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "tgfc: %s; usage: %s\n", wrong, command.usage);
         return 2;
     }
-    return compile(&f, path);
+    CodegenOptions machine = {0};
+    if (!machine_read(&f.machine, "tgfc", &machine)) return 1;
+    return compile(&f, &machine, path);
 }

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/common_machine.h"
+#include "codegen/cuda.h"
+#include "runtime/cuda_api.h"
+#include <string.h>
+
+// The first GPU's: "sm_90a" where wgmma is, else "sm_89".
+static Status find_arch(char *out, size_t size) {
+    const CudaApi *api;
+    STATUS_TRY(cuda_api(&api));
+    CuDevice device;
+    int major, minor;
+    CUDA_TRY(api, cuDeviceGet(&device, 0), "the first GPU");
+    CUDA_TRY(api, cuDeviceGetAttribute(&major, CU_ATTR_MAJOR, device), "the first GPU");
+    CUDA_TRY(api, cuDeviceGetAttribute(&minor, CU_ATTR_MINOR, device), "the first GPU");
+    snprintf(out, size, "sm_%d%d%s", major, minor, major == 9 ? "a" : "");
+    return status_ok();
+}
+
+static Status read_target(Machine *m, CodegenOptions *out) {
+    const char *t = m->target;
+    if (!t || !strcmp(t, "cpu")) return status_ok();
+    if (strcmp(t, "cuda") && strncmp(t, "cuda:", 5))
+        return status_make(STATUS_INVALID, "--target is cpu, cuda or cuda:ARCH, not '%s'", t);
+    if (m->mcpu) return status_make(STATUS_INVALID, "-mcpu names a processor, --target=%s a GPU", t);
+    if (t[4]) snprintf(m->arch, sizeof m->arch, "%s", t + 5);
+    else STATUS_TRY(find_arch(m->arch, sizeof m->arch));
+    CudaTarget known;
+    STATUS_TRY(cuda_target_make(t[4] ? t + 5 : m->arch, &known));
+    out->cuda = m->arch;
+    return status_ok();
+}
+
+bool machine_read(Machine *m, const char *tool, CodegenOptions *out) {
+    out->mcpu = m->mcpu;
+    Status s = read_target(m, out);
+    if (status_failed(&s)) fprintf(stderr, "%s: %s\n", tool, s.message);
+    return !status_failed(&s);
+}
