@@ -4,6 +4,7 @@
 // within a tolerance that is derived from the program. With --faults, errors are seeded on purpose and each must be
 // noticed.
 #include "tools/tgf.h"
+#include "tools/common_machine.h"
 #include "tools/tgf_verify.h"
 #include <inttypes.h>
 #include <math.h>
