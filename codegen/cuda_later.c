@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// cuda_later: emitters that do not exist yet refuse; each definition elsewhere takes its place.
+#include "codegen/cuda.h"
+
+#define LATER __attribute__((weak))
+static Status later(const char *what) {
+    return status_make(STATUS_UNSUPPORTED, "%s has no kernels on a GPU yet", what);
+}
+
+LATER Status cuda_nest(FILE *out, const CudaTarget *t, const Kernel *k, CudaLaunch *l) {
+    (void)out, (void)t, (void)k, (void)l;
+    return later("a loop nest");
+}
+LATER Status cuda_matmul(FILE *out, const CudaTarget *t, const char *n, const TileMatmul *m, bool tf32, CudaLaunch *l) {
+    (void)out, (void)t, (void)n, (void)m, (void)tf32, (void)l;
+    return later("a product");
+}
+LATER Status cuda_attend(FILE *out, const CudaTarget *t, const char *n, const TileAttend *a, CudaLaunch *l) {
+    (void)out, (void)t, (void)n, (void)a, (void)l;
+    return later("attention");
+}
+LATER Status cuda_attend_back(FILE *out, const CudaTarget *t, const char *n, const TileAttendBack *a, CudaLaunch *l) {
+    (void)out, (void)t, (void)n, (void)a, (void)l;
+    return later("attention's gradient");
+}
