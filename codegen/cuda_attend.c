@@ -5,6 +5,8 @@
 #include "base/checked.h"
 #include <string.h>
 
+enum { THREADS = 128 };
+
 typedef struct Blocks {
     int m;       // a warp has 16 m queries, a block four warps
     int t_block; // keys at a time
@@ -47,17 +49,17 @@ Status cuda_attend(FILE *out, const CudaTarget *target, const char *name, const 
     int64_t per_outer = ceil_div(d->queries, 64 * blocks.m);
     AttendParameters p = attend_parameters(d);
     fprintf(out, "struct %s_shape {\n", name);
-    attend_write_shape(out, d);
+    attend_write_shape(out, d, THREADS);
     fprintf(out, "    static constexpr int blocks = %lld, m = %d, t_block = %d, stages = %d;\n};\n",
             (long long)(per_outer ? per_outer : 1), blocks.m, blocks.t_block, blocks.stages);
-    fprintf(out, "extern \"C\" __global__ void __launch_bounds__(%d, 2) %s", ATTEND_THREADS, name);
+    fprintf(out, "extern \"C\" __global__ void __launch_bounds__(%d, 2) %s", THREADS, name);
     cuda_parameters(out, p.bufs, p.scalars, 0);
     fputs(" {\n    AttendForward a;\n", out);
-    attend_write_operands(out, d);
+    attend_write_operands(out, d, "a.");
     fprintf(out, "    attend_forward<%s_shape>(a);\n}\n", name);
     memset(launch, 0, sizeof *launch);
     launch->blocks = per_outer * attend_outers(d);
-    launch->threads = ATTEND_THREADS;
+    launch->threads = THREADS;
     launch->shared_bytes = shared_bytes(d, &blocks);
     return status_ok();
 }

@@ -42,11 +42,11 @@ void attend_write_rows(FILE *out, const char *operand, const TileAttend *d, cons
     fprintf(out, "%s; }\n", *plus ? "" : "0 * o");
 }
 
-void attend_write_shape(FILE *out, const TileAttend *d) {
+void attend_write_shape(FILE *out, const TileAttend *d, int threads) {
     static const char *const types[] = {[REAL_F32] = "F32", [REAL_BF16] = "Bf16", [REAL_F16] = "F16"};
     fprintf(out, "    typedef Attend%s R;\n", types[d->type]);
-    fprintf(out, "    static constexpr int outers = %lld, queries = %lld, keys = %lld;\n", (long long)attend_outers(d),
-            (long long)d->queries, (long long)d->keys);
+    fprintf(out, "    static constexpr int threads = %d, outers = %lld, queries = %lld, keys = %lld;\n", threads,
+            (long long)attend_outers(d), (long long)d->queries, (long long)d->keys);
     fprintf(out, "    static constexpr int q_columns = %lld, q_width = %d, v_columns = %lld, v_width = %d;\n",
             (long long)d->q_columns, attend_width(d->q_columns), (long long)d->v_columns, attend_width(d->v_columns));
     fprintf(out, "    static constexpr bool causal = %d, masked = %d, bounded = %d;\n", d->causal, d->masked,
@@ -77,8 +77,8 @@ AttendParameters attend_parameters(const TileAttend *d) {
     return p;
 }
 
-void attend_write_operand(FILE *out, const char *operand, const TileRows *x, int bytes) {
-    fprintf(out, "    a.%s = b%d", operand, x->buf);
+void attend_write_operand(FILE *out, const char *prefix, const char *operand, const TileRows *x, int bytes) {
+    fprintf(out, "    %s%s = b%d", prefix, operand, x->buf);
     if (x->first) fprintf(out, " + %lld", (long long)x->first * bytes);
     fputs(";\n", out);
 }
@@ -88,18 +88,18 @@ static void write_position(FILE *out, int scalar) {
     else fprintf(out, "s%d", scalar);
 }
 
-void attend_write_operands(FILE *out, const TileAttend *d) {
+void attend_write_operands(FILE *out, const TileAttend *d, const char *prefix) {
     int bytes = real_bytes(d->type);
-    attend_write_operand(out, "q", &d->q, bytes);
-    attend_write_operand(out, "k", &d->k, bytes);
-    attend_write_operand(out, "v", &d->v, bytes);
-    attend_write_operand(out, "y", &d->y, bytes);
-    attend_write_operand(out, "lse", &d->lse, 4);
-    if (d->masked) attend_write_operand(out, "mask", &d->mask, 1);
-    else fputs("    a.mask = 0;\n", out);
-    if (d->bounded) attend_write_operand(out, "last", &d->last, 4);
-    else fputs("    a.last = 0;\n", out);
-    fputs("    a.between = ", out);
+    attend_write_operand(out, prefix, "q", &d->q, bytes);
+    attend_write_operand(out, prefix, "k", &d->k, bytes);
+    attend_write_operand(out, prefix, "v", &d->v, bytes);
+    attend_write_operand(out, prefix, "y", &d->y, bytes);
+    attend_write_operand(out, prefix, "lse", &d->lse, 4);
+    if (d->masked) attend_write_operand(out, prefix, "mask", &d->mask, 1);
+    else fprintf(out, "    %smask = 0;\n", prefix);
+    if (d->bounded) attend_write_operand(out, prefix, "last", &d->last, 4);
+    else fprintf(out, "    %slast = 0;\n", prefix);
+    fprintf(out, "    %sbetween = ", prefix);
     write_position(out, d->query_position);
     fputs(" - ", out);
     write_position(out, d->key_position);

@@ -6,10 +6,7 @@
 #pragma once
 #include "codegen/cuda.h"
 
-enum {
-    ATTEND_THREADS = 128,
-    ATTEND_WIDEST = 256, // columns of a head that accumulators have room for
-};
+enum { ATTEND_WIDEST = 256 }; // columns of a head that accumulators have room for
 
 // Columns as tiles in shared memory have them, and the bytes of a tile's row.
 static inline int attend_width(int64_t columns) { return (int)(columns + 15) / 16 * 16; }
@@ -25,8 +22,9 @@ static inline int64_t attend_tiles(const TileAttend *d, int64_t rows) {
 int64_t attend_outers(const TileAttend *d); // all outer indices
 Status attend_check_cuda(const char *name, const TileAttend *d);
 
-// `NAME = value` of every stride and extent that both directions have, and at_OPERAND(o).
-void attend_write_shape(FILE *out, const TileAttend *d);
+// The opened struct's numbers that both directions have: extents, strides, and at_OPERAND(o), where an outer index
+// lies.
+void attend_write_shape(FILE *out, const TileAttend *d, int threads);
 void attend_write_rows(FILE *out, const char *operand, const TileAttend *d, const TileRows *x);
 
 // Numbers of operands and scalars the kernel has.
@@ -35,6 +33,6 @@ typedef struct AttendParameters {
 } AttendParameters;
 void attend_count(AttendParameters *p, const TileRows *x);
 AttendParameters attend_parameters(const TileAttend *d);
-// `    a.OPERAND = b0 + first;` and the like, of all the forward description has.
-void attend_write_operands(FILE *out, const TileAttend *d);
-void attend_write_operand(FILE *out, const char *operand, const TileRows *x, int bytes);
+// `    PREFIXq = b0 + first;` and the like, of all the forward description has.
+void attend_write_operands(FILE *out, const TileAttend *d, const char *prefix);
+void attend_write_operand(FILE *out, const char *prefix, const char *operand, const TileRows *x, int bytes);

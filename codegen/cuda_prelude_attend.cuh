@@ -3,7 +3,7 @@
 // the forward and backward kernels share, and the forward one. A kernel is one of these templates for a shape D that
 // cuda_attend.c writes out: extents, strides in elements, blocks, all known when the kernel is made.
 //
-// A block of 4 warps owns some rows of one outer index, 16 m of them a warp, and goes through the rows they meet, block
+// A block of threads owns some rows of one outer index, 16 m of them a warp, and goes through the rows they meet, block
 // by block. Products are of tiles in shared memory (rows of `width` elements, a multiple of 16, zeros beyond the
 // operand's) and of accumulators: acc[i][j] is the 16 x 8 tile (i, j) as the accumulators of mma.m16n8 lie, that is, of
 // lane l elements (l / 4, 2 (l % 4) + {0, 1}) and (l / 4 + 8, same). Scores become the left operand of the next product
@@ -38,7 +38,6 @@ struct AttendF32 {
     TGF_DEVICE float to(float x) { return x; }
 };
 
-enum { ATTEND_THREADS = 128 };
 static constexpr float attend_log2_e = 1.44269504f, attend_ln_2 = 0.693147181f;
 
 TGF_DEVICE float attend_infinity() { return bits_float(0x7f800000u); }
@@ -58,13 +57,14 @@ TGF_DEVICE int attend_lane() { return (int)threadIdx.x % 32; }
 // ---- tiles
 // Rows [0, rows) of an operand (its element (0, 0) at `from`) become a tile; those from `count` on are zeros. Rows that
 // are 16-byte pieces of memory are copied asynchronously, others element by element; the caller commits, waits, syncs.
-template <class R, int rows, int width, i64 row, i64 column, int columns>
+template <class D, int rows, int width, i64 row, i64 column, int columns>
 TGF_DEVICE void attend_load(char *tile, const char *from, int count) {
+    typedef typename D::R R;
     constexpr int pitch = R::template pitch<width>;
     if (column == 1 && row * R::bytes % 16 == 0 && ((u64)from & 15) == 0) {
         constexpr int piece = 16 / R::bytes, pieces = width / piece;
 #pragma unroll 4
-        for (int i = (int)threadIdx.x; i < rows * pieces; i += ATTEND_THREADS) {
+        for (int i = (int)threadIdx.x; i < rows * pieces; i += D::threads) {
             int r = i / pieces, c = i % pieces * piece;
             int here = r < count ? attend_max(attend_min(columns - c, piece), 0) : 0;
             copy_async16(tile + r * pitch + c * R::bytes, here ? from + (r * row + c) * R::bytes : from,
@@ -75,7 +75,7 @@ TGF_DEVICE void attend_load(char *tile, const char *from, int count) {
     constexpr bool down = row < column; // neighbours in memory are neighbours in a column
     typedef typename R::Bits Bits;
 #pragma unroll 1
-    for (int i = (int)threadIdx.x; i < rows * width; i += ATTEND_THREADS) {
+    for (int i = (int)threadIdx.x; i < rows * width; i += D::threads) {
         int r = down ? i % rows : i / width, c = down ? i / rows : i % width;
         Bits x = 0;
         if (r < count && c < columns) x = gload((const Bits *)from + r * row + c * column);
@@ -376,7 +376,7 @@ template <class D, int m> TGF_DEVICE void attend_finish(AttendRowState<m> &state
 
 template <class D> TGF_DEVICE void attend_forward(const AttendForward &a) {
     typedef typename D::R R;
-    constexpr int m = D::m, rows = 64 * m, t_block = D::t_block, n = t_block / 8;
+    constexpr int m = D::m, rows = D::threads / 2 * m, t_block = D::t_block, n = t_block / 8;
     constexpr int k_bytes = t_block * R::template pitch<D::q_width>, v_bytes = t_block * R::template pitch<D::v_width>;
     // Late queries see the most keys: they start first.
     int job = (int)blockIdx.x;
@@ -388,13 +388,13 @@ template <class D> TGF_DEVICE void attend_forward(const AttendForward &a) {
     int warp_end = q0 + mine < D::queries ? attend_key_end<D>(sight, q0 + mine + 16 * m) : 0;
     const char *k = a.k + D::at_k(o) * R::bytes, *v = a.v + D::at_v(o) * R::bytes;
     char *q_tile = tgf_shared(), *tiles = q_tile + rows * R::template pitch<D::q_width>;
-    attend_load<R, rows, D::q_width, D::q_row, D::q_column, D::q_columns>(
+    attend_load<D, rows, D::q_width, D::q_row, D::q_column, D::q_columns>(
         q_tile, a.q + (D::at_q(o) + q0 * D::q_row) * R::bytes, D::queries - q0);
     auto load = [&](int t, int stage) {
         char *to = tiles + stage * (k_bytes + v_bytes);
-        attend_load<R, t_block, D::q_width, D::k_row, D::k_column, D::q_columns>(to, k + t * D::k_row * R::bytes,
+        attend_load<D, t_block, D::q_width, D::k_row, D::k_column, D::q_columns>(to, k + t * D::k_row * R::bytes,
                                                                                  D::keys - t);
-        attend_load<R, t_block, D::v_width, D::v_row, D::v_column, D::v_columns>(
+        attend_load<D, t_block, D::v_width, D::v_row, D::v_column, D::v_columns>(
             to + k_bytes, v + t * D::v_row * R::bytes, D::keys - t);
         copy_async_commit();
     };
