@@ -15,7 +15,3 @@ LATER Status cuda_matmul(FILE *out, const CudaTarget *t, const char *n, const Ti
     (void)out, (void)t, (void)n, (void)m, (void)tf32, (void)l;
     return later("a product");
 }
-LATER Status cuda_attend_back(FILE *out, const CudaTarget *t, const char *n, const TileAttendBack *a, CudaLaunch *l) {
-    (void)out, (void)t, (void)n, (void)a, (void)l;
-    return later("attention's gradient");
-}
