@@ -2,7 +2,9 @@
 // Compiled code against the reference, op by op: each case, with its gradients, goes through all passes to kernels that
 // run in this process, on one rank and on meshes, and is compared with the interpreter's doubles. Cases with products
 // also in bf16 and f16 on one rank, compared with the interpreter's doubles rounded where a value is of 16 bits.
-//   test_ops_compiled [CASE [what to print: ir kernels plan llvm asm]]
+//   test_ops_compiled [--cuda ARCH] [--part I/N] [CASE [what to print: ir kernels plan llvm asm]]
+// --cuda: kernels for a GPU, on one rank and on a 2 x 2 mesh (tests/cudasim/run_ops simulates them). --part: every Nth
+// case from the Ith.
 #include "codegen/codegen.h"
 #include "ir/strategy.h"
 #include "ir/text.h"
@@ -20,6 +22,8 @@ static const char *only, *show;
 static const double CONDITION_FACTOR = 2;
 enum { PERTURBED_RUNS = 4 };
 static DType compute = DT_F32;
+static CodegenOptions machine;
+static int part, parts = 1;
 
 // 16 bits: the last place of the largest element.
 static double tolerance(void) { return compute == DT_F32 ? 2e-6 : 2 * dtype_roundoff(compute); }
@@ -183,7 +187,7 @@ static void print_case(CaseCtx *c, const char *layout) {
     }
     static const char *const names[] = {"kernels", "plan", "llvm", "asm"};
     for (int i = 0; i < 4; i++)
-        if (!strcmp(show, names[i])) codegen_print(c->unit, NULL, (CodegenText)i, stdout);
+        if (!strcmp(show, names[i])) codegen_print(c->unit, &machine, (CodegenText)i, stdout);
 }
 
 static void run_layout(Reference *r, CaseCtx *c, const char *layout) {
@@ -197,7 +201,7 @@ static void run_layout(Reference *r, CaseCtx *c, const char *layout) {
     if (show) print_case(c, layout);
     CodegenJit *jit = NULL;
     Program *p = NULL;
-    Status s = codegen_jit(c->unit, NULL, &jit);
+    Status s = codegen_jit(c->unit, &machine, &jit);
     if (!status_failed(&s))
         s = program_make_from_plan(codegen_jit_plan(jit), codegen_jit_module(jit), &(ProgramOptions){.threads = 2}, &p);
     if (!status_failed(&s)) s = set_leaves(c, p);
@@ -233,7 +237,7 @@ static void run_case(const OpCase *k) {
         run_layout(&r, c, "one rank");
         case_close(c);
         // Ranks that round their partial sums to 16 bits differ by more: tgf verify looks at those.
-        for (int axis = 0; axis < r.naxes && compute == DT_F32; axis++) {
+        for (int axis = 0; axis < r.naxes && compute == DT_F32 && !machine.cuda; axis++) {
             c = case_open(k);
             const char *name = c->unit->axes.at[axis]->name;
             const char *layout = arena_printf(r.arena, "%s/2", name);
@@ -266,16 +270,23 @@ static bool has_products(const OpCase *k) {
 
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
+    while (argc > 2 && !strncmp(argv[1], "--", 2)) {
+        if (!strcmp(argv[1], "--cuda")) machine.cuda = argv[2];
+        else if (strcmp(argv[1], "--part") || sscanf(argv[2], "%d/%d", &part, &parts) != 2 || parts < 1) return 2;
+        argc -= 2;
+        argv += 2;
+    }
     only = argc > 1 ? argv[1] : NULL;
     show = argc > 2 ? argv[2] : NULL;
     int count;
     const OpCase *cases = op_cases(&count);
     for (int i = 0; i < count; i++)
-        if (!only || !strcmp(cases[i].name, only)) run_case(&cases[i]);
+        if (i % parts == part && (!only || !strcmp(cases[i].name, only))) run_case(&cases[i]);
     for (int half = 0; half < 2; half++) {
         compute = half ? DT_F16 : DT_BF16;
         for (int i = 0; i < count; i++)
-            if ((!only || !strcmp(cases[i].name, only)) && has_gradient(&cases[i]) && has_products(&cases[i]))
+            if (i % parts == part && (!only || !strcmp(cases[i].name, only)) && has_gradient(&cases[i]) &&
+                has_products(&cases[i]))
                 run_case(&cases[i]);
     }
     printf("%d compiled layouts of %d cases, %d refused, %d outputs compared by their condition, %d failures\n", done,
