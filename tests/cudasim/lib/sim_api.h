@@ -46,6 +46,16 @@ typedef struct SimKernel {
     void (*call)(void *const *params);
 } SimKernel;
 
+// What lies in a descriptor of the bulk copy engine (CUtensorMap, 128 bytes).
+enum { SIM_MAP_MAGIC = 0x7367616d };
+typedef struct SimMap {
+    int magic, element, rank, swizzle; // bytes
+    unsigned long long address;
+    unsigned long long stride[5]; // bytes; innermost first
+    unsigned extent[5];
+    unsigned short box[5];
+} SimMap;
+
 #ifdef __cplusplus
 }
 #endif
