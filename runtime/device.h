@@ -11,13 +11,17 @@
 typedef struct DeviceOptions {
     int threads; // of this rank, >= 1
     bool spin;
-    int64_t slab_bytes, work_bytes; // work_bytes: scratch of one thread
-    bool poison;                    // the slab begins as bytes 0xff instead of zeros
-    PlanKernelFn *const *kernels;   // of a CPU, in the order of plan->kernels
-    const PlanCuda *cuda;           // of a GPU
-    const Plan *plan;               // outlives the device
-    int rank;                       // whose device this is, for messages
-    int ordinal;                    // GPU: its number on this host
+    int64_t slab_bytes, work_bytes;     // work_bytes: scratch of one thread
+    bool poison;                        // the slab begins as bytes 0xff instead of zeros
+    PlanKernelFn *const *kernels;       // of a CPU, in the order of plan->kernels
+    const PlanCuda *cuda;               // of a GPU
+    const Plan *plan;                   // outlives the device
+    int rank;                           // whose device this is, for messages
+    int ordinal;                        // GPU: its number on this host
+    bool eager;                         // GPU: no graphs of whole programs
+    bool timed;                         // GPU: everything has ended when its call returns, for traces
+    int64_t timeout_ms;                 // GPU: a wait in which nothing moves fails after so long; 0: ten minutes
+    const struct CudaFault *cuda_fault; // GPU: seeded on purpose, or NULL
 } DeviceOptions;
 
 typedef struct Device Device;
@@ -33,6 +37,7 @@ typedef struct DeviceVtable {
     // knows the program's steps from an earlier run and has begun them all: nothing more is asked of it, nor of the
     // communicator, before end. end waits until everything is done.
     Status (*begin)(Device *d, int program, bool *out_done);
+    void (*step)(Device *d, int64_t at); // the step of the rank's list that begins, for messages; may be NULL
     Status (*end)(Device *d, int program);
     void (*free)(Device *d);
 } DeviceVtable;

@@ -2,6 +2,7 @@
 #include "runtime/exec.h"
 #include "base/checked.h"
 #include "runtime/bind.h"
+#include "runtime/comm_nccl.h"
 #include "runtime/dtype.h"
 #include "runtime/program.h"
 #include "runtime/wait.h"
@@ -397,6 +398,8 @@ static Status rank_run(Program *p, int rank, const PlanProgram *g) {
         const PlanStep *step = &g->steps[stage][at];
         const Fault *fault = p->options.nfaults ? fault_at_step(p, rank, g, at) : NULL;
         int64_t begin = p->trace ? trace_now() : 0;
+        Device *d = p->ranks[rank].device;
+        if (d->v->step) d->v->step(d, at);
         Status s = status_ok();
         switch ((PlanStepKind)step->kind) {
         case PLAN_STEP_RUN:
@@ -450,6 +453,17 @@ static Status check_ready(const Program *p, const PlanProgram *f, bool init) {
     return status_ok();
 }
 
+// The rank that failed by itself tells more than those it stopped.
+static Status first_failure(const Program *p) {
+    const Status *first = NULL;
+    for (int r = p->first; r < p->first + p->nlocal; r++) {
+        const Status *s = &p->ranks[r].status;
+        if (status_failed(s) && (!first || (strstr(first->message, COMM_STOPPED) && !strstr(s->message, COMM_STOPPED))))
+            first = s;
+    }
+    return first ? *first : status_ok();
+}
+
 Status program_run(Program *p, const char *func) {
     const PlanProgram *f = plan_program(p->plan, func);
     if (!f) return status_make(STATUS_INVALID, "the model '%s' has no function '%s'", p->plan->model, func);
@@ -463,14 +477,7 @@ Status program_run(Program *p, const char *func) {
     p->running = f;
     p->comm->v->start(p->comm);
     pool_run(p->drivers, p->nlocal, drive_rank, p);
-    // The rank that failed by itself tells more than those it stopped.
-    const Status *first = NULL;
-    for (int r = p->first; r < p->first + p->nlocal; r++) {
-        const Status *s = &p->ranks[r].status;
-        if (status_failed(s) && (!first || (strstr(first->message, COMM_STOPPED) && !strstr(s->message, COMM_STOPPED))))
-            first = s;
-    }
-    return first ? *first : status_ok();
+    return first_failure(p);
 }
 
 // ---- making ---------------------------------------------------------------------------------------------------------
@@ -498,13 +505,21 @@ static int64_t work_bytes(const Plan *plan) {
 
 // Where the ranks are decides how they talk.
 static Status make_comm(Program *p, const CommOptions *c) {
+    if (p->cuda) {
+        CommNcclOptions o = {.plan = p->plan,
+                             .timeout_ms = c->timeout_ms,
+                             .posts = c->posts,
+                             .first = p->first,
+                             .nlocal = p->nlocal,
+                             .world = p->options.world};
+        return comm_nccl_make(&o, &p->comm);
+    }
     if (p->options.world) return status_make(STATUS_UNSUPPORTED, "ranks in several processes are not supported yet");
     return comm_local_make(c, &p->comm);
 }
 
 static Status make_device(const Program *p, const DeviceOptions *o, Device **out_device) {
-    if (p->cuda) return status_make(STATUS_UNSUPPORTED, "this runtime cannot run GPU code yet");
-    return device_cpu_make(o, out_device);
+    return p->cuda ? device_cuda_make(o, out_device) : device_cpu_make(o, out_device);
 }
 
 static void setup_rank(void *context, int thread, int64_t begin, int64_t end) {
@@ -520,8 +535,21 @@ static void setup_rank(void *context, int thread, int64_t begin, int64_t end) {
                        .kernels = p->kernels,
                        .cuda = p->cuda,
                        .plan = p->plan,
-                       .rank = rank};
+                       .rank = rank,
+                       .ordinal = rank - p->first,
+                       .eager = p->options.eager || p->options.nfaults > 0,
+                       .timed = p->options.trace,
+                       .timeout_ms = p->options.comm_timeout_ms,
+                       .cuda_fault = p->options.cuda_fault};
     k->status = make_device(p, &o, &k->device);
+}
+
+// Communicators of GPUs are made by all ranks together, when all have their devices.
+static void attach_rank(void *context, int thread, int64_t begin, int64_t end) {
+    Program *p = context;
+    int rank = p->first + (int)begin;
+    (void)thread, (void)end;
+    p->ranks[rank].status = comm_nccl_attach(p->comm, rank, p->ranks[rank].device);
 }
 
 // Sends of one list that are on their way at once.
@@ -635,7 +663,8 @@ static Status make_inside(Program *p) {
     STATUS_TRY(pool_make(p->nlocal, p->spin, &p->drivers));
     pool_run(p->drivers, p->nlocal, setup_rank, p);
     for (int r = p->first; r < p->first + p->nlocal; r++) STATUS_TRY(p->ranks[r].status);
-    return status_ok();
+    if (p->cuda) pool_run(p->drivers, p->nlocal, attach_rank, p);
+    return first_failure(p);
 }
 
 Status program_make_from_plan(const Plan *plan, const PlanModule *module, const ProgramOptions *options,
@@ -678,6 +707,7 @@ Status program_make(const PlanModule *m, const ProgramOptions *options, Program 
 
 void program_free(Program *p) {
     if (!p) return;
+    if (p->comm) p->comm->v->free(p->comm); // it may hold what belongs to the devices
     for (int r = 0; p->ranks && r < p->nranks; r++) {
         Rank *k = &p->ranks[r];
         if (k->device) k->device->v->free(k->device);
@@ -687,7 +717,6 @@ void program_free(Program *p) {
         free(k->late);
     }
     pool_free(p->drivers);
-    if (p->comm) p->comm->v->free(p->comm);
     trace_free(p->trace);
     free(p->ranks);
     free(p->scalar_at);

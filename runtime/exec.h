@@ -17,10 +17,12 @@ typedef struct ProgramOptions {
     int64_t trace_events;    // single events kept a rank
     bool late;               // started collectives are done where they are waited for, instead of where they start
     int64_t comm_timeout_ms; // a rank waiting longer in a collective fails everyone; 0: never
+    bool eager;              // GPU: every run is told step by step, no graphs
     bool poison;             // slabs begin as NaNs: what is read before it is written shows
     World *world;            // the processes of this run, one rank each; NULL: all ranks are threads of this one
     const Fault *faults;     // seeded on purpose; copied
     int nfaults;
+    const struct CudaFault *cuda_fault; // GPU: one more, runtime/cuda_fault.h; copied
 } ProgramOptions;
 
 // options NULL: all defaults. The module's text is parsed and checked; its kernels must outlive the program.
