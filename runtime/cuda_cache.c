@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void cuda_image_free(CudaImage *image) {
+void cuda_code_free(CudaCode *image) {
     free(image->memory);
-    *image = (CudaImage){0};
+    *image = (CudaCode){0};
 }
 
 // ---- the compiler ---------------------------------------------------------------------------------------------------
@@ -35,7 +35,7 @@ static Status compile_failed(const NvrtcApi *api, NvrtcProgram program, NvrtcRes
     return s;
 }
 
-static Status compile_program(const NvrtcApi *api, NvrtcProgram program, const CudaText *text, CudaImage *out_image) {
+static Status compile_program(const NvrtcApi *api, NvrtcProgram program, const CudaText *text, CudaCode *out_image) {
     char arch[64], *words = strdup(text->options ? text->options : ""), *rest = NULL;
     const char *options[MAX_OPTIONS + 1];
     int n = 0;
@@ -55,8 +55,8 @@ static Status compile_program(const NvrtcApi *api, NvrtcProgram program, const C
     return nvrtc_status(api, api->nvrtcGetCUBIN(program, out_image->data), "nvrtcGetCUBIN");
 }
 
-Status cuda_compile(const CudaText *text, CudaImage *out_image) {
-    *out_image = (CudaImage){0};
+Status cuda_compile(const CudaText *text, CudaCode *out_image) {
+    *out_image = (CudaCode){0};
     const NvrtcApi *api;
     STATUS_TRY(nvrtc_api(&api));
     char *source = malloc(text->source_bytes + 1);
@@ -69,7 +69,7 @@ Status cuda_compile(const CudaText *text, CudaImage *out_image) {
     if (!status_failed(&s)) s = compile_program(api, program, text, out_image);
     if (program) api->nvrtcDestroyProgram(&program);
     free(source);
-    if (status_failed(&s)) cuda_image_free(out_image);
+    if (status_failed(&s)) cuda_code_free(out_image);
     return s;
 }
 
@@ -155,7 +155,7 @@ static bool write_all(int file, const void *from, size_t n) {
 }
 
 // False: not there, damaged, not ours, or of another source with the same hash.
-static bool load_file(int folder, const char *name, const char *key, size_t key_bytes, CudaImage *out_image) {
+static bool load_file(int folder, const char *name, const char *key, size_t key_bytes, CudaCode *out_image) {
     int file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (file < 0) return false;
     struct stat st;
@@ -174,14 +174,14 @@ static bool load_file(int folder, const char *name, const char *key, size_t key_
         out_image->data = kept + key_bytes;
         out_image->bytes = (size_t)h.image_bytes;
     }
-    if (!good) cuda_image_free(out_image);
+    if (!good) cuda_code_free(out_image);
     out_image->found = good;
     return good;
 }
 
 // A cache that cannot be written costs time, nothing else: no failure is told.
 static void save_file(int folder, const char *name, uint64_t hash, const char *key, size_t key_bytes,
-                      const CudaImage *image) {
+                      const CudaCode *image) {
     static _Atomic unsigned counter;
     char temporary[96];
     snprintf(temporary, sizeof temporary, ".%s.%ld.%u", name, (long)getpid(), counter++);
@@ -196,8 +196,8 @@ static void save_file(int folder, const char *name, uint64_t hash, const char *k
     if (!good || renameat(folder, temporary, folder, name)) unlinkat(folder, temporary, 0);
 }
 
-Status cuda_image_make(const CudaText *text, CudaImage *out_image) {
-    *out_image = (CudaImage){0};
+Status cuda_code_make(const CudaText *text, CudaCode *out_image) {
+    *out_image = (CudaCode){0};
     const NvrtcApi *api;
     STATUS_TRY(nvrtc_api(&api));
     size_t key_bytes = 0;

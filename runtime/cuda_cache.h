@@ -17,14 +17,14 @@ typedef struct CudaText {
     const char *arch;    // "sm_90"
 } CudaText;
 
-typedef struct CudaImage {
-    char *data; // a cubin; free with cuda_image_free
+typedef struct CudaCode {
+    char *data; // a cubin; free with cuda_code_free
     size_t bytes;
     bool found; // in the cache
     void *memory;
-} CudaImage;
+} CudaCode;
 
-Status cuda_image_make(const CudaText *text, CudaImage *out_image); // from the cache or compiled
-void cuda_image_free(CudaImage *image);                             // of zeros is fine
+Status cuda_code_make(const CudaText *text, CudaCode *out_image); // from the cache or compiled
+void cuda_code_free(CudaCode *image);                             // of zeros is fine
 // The compiler alone. What it has to say about the source is in the message of STATUS_INVALID, from its first error on.
-Status cuda_compile(const CudaText *text, CudaImage *out_image);
+Status cuda_compile(const CudaText *text, CudaCode *out_image);

@@ -42,14 +42,14 @@ static Status load_source(DeviceCuda *d, const PlanCuda *p) {
         return status_make(STATUS_UNSUPPORTED,
                            "the model is compiled for %s; GPU %d (%s) is sm_%d, and the object has no source for it",
                            p->arch, d->ordinal, d->name, d->sm);
-    CudaImage image;
+    CudaCode image;
     CudaText text = {.source = p->source, .source_bytes = p->source_bytes, .options = p->options, .arch = arch};
-    Status s = cuda_image_make(&text, &image);
+    Status s = cuda_code_make(&text, &image);
     if (status_failed(&s))
         return status_make(s.code, "the model is compiled for %s, GPU %d (%s) is sm_%d: %.380s", p->arch, d->ordinal,
                            d->name, d->sm, s.message);
     s = load_image(d, image.data, "the compiled kernels do not load");
-    cuda_image_free(&image);
+    cuda_code_free(&image);
     return s;
 }
 

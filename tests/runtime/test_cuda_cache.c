@@ -66,11 +66,11 @@ static int compiled(void) { // how often since the last time
 
 static void get(const char *source, const char *options, const char *arch, const char *expected, bool found) {
     CudaText text = {source, strlen(source), options, arch};
-    CudaImage image;
-    CHECK_OK(cuda_image_make(&text, &image));
+    CudaCode image;
+    CHECK_OK(cuda_code_make(&text, &image));
     CHECK(image.found == found);
     CHECK(image.data && image.bytes == strlen(expected) + 1 && !strcmp(image.data, expected));
-    cuda_image_free(&image);
+    cuda_code_free(&image);
 }
 
 static int files(char *out_path) { // in the cache; the last one's path
@@ -141,8 +141,8 @@ static void test_damage(void) {
 
 static void test_errors(void) {
     CudaText text = {"an error", 8, NULL, "sm_90"};
-    CudaImage image;
-    CHECK_FAILS(cuda_image_make(&text, &image), STATUS_INVALID, "do not compile for sm_90: compilation: k(2): error");
+    CudaCode image;
+    CHECK_FAILS(cuda_code_make(&text, &image), STATUS_INVALID, "do not compile for sm_90: compilation: k(2): error");
     CHECK(!image.data);
     compiled();
 }
@@ -150,7 +150,7 @@ static void test_errors(void) {
 static void test_folder(void) {
     char path[100], elsewhere[100];
     CudaText text = {"kernel f", 8, NULL, "sm_90"};
-    CudaImage image;
+    CudaCode image;
     remove_files();
     snprintf(path, sizeof path, "%s/tgf", cache);
     CHECK(!chmod(path, 0755)); // tightened
@@ -159,14 +159,14 @@ static void test_folder(void) {
     CHECK(!stat(path, &st) && (st.st_mode & 0777) == 0700);
     if (!geteuid()) { // only root can give a folder away
         CHECK(!chown(path, 1, (gid_t)-1));
-        CHECK_FAILS(cuda_image_make(&text, &image), STATUS_INVALID, "belongs to another user");
+        CHECK_FAILS(cuda_code_make(&text, &image), STATUS_INVALID, "belongs to another user");
         CHECK(!chown(path, 0, (gid_t)-1));
     }
     remove_files();
     CHECK(!rmdir(path));
     path_in(elsewhere, "elsewhere");
     CHECK(!mkdir(elsewhere, 0777) && !symlink(elsewhere, path));
-    CHECK_FAILS(cuda_image_make(&text, &image), STATUS_INVALID, "is not a folder");
+    CHECK_FAILS(cuda_code_make(&text, &image), STATUS_INVALID, "is not a folder");
     CHECK(!unlink(path) && !rmdir(elsewhere));
     // Nowhere to keep anything: compiled each time.
     compiled();
@@ -197,10 +197,10 @@ static void test_writers(void) {
             snprintf(source, sizeof source, "kernel %d", i % 3);
             snprintf(code, sizeof code, "code of sm_90: kernel %d", i % 3);
             CudaText text = {source, strlen(source), NULL, "sm_90"};
-            CudaImage image;
-            CHECK_OK(cuda_image_make(&text, &image));
+            CudaCode image;
+            CHECK_OK(cuda_code_make(&text, &image));
             CHECK(image.data && !strcmp(image.data, code));
-            cuda_image_free(&image);
+            cuda_code_free(&image);
             if (i % 7 == k % 7 && files(path)) unlink(path);
         }
         _exit(check_failures != 0);
@@ -215,10 +215,10 @@ static void test_writers(void) {
         snprintf(source, sizeof source, "kernel %d", i);
         snprintf(code, sizeof code, "code of sm_90: kernel %d", i);
         CudaText text = {source, strlen(source), NULL, "sm_90"};
-        CudaImage image;
-        CHECK_OK(cuda_image_make(&text, &image));
+        CudaCode image;
+        CHECK_OK(cuda_code_make(&text, &image));
         CHECK(image.data && !strcmp(image.data, code));
-        cuda_image_free(&image);
+        cuda_code_free(&image);
     }
     compiled();
 }
