@@ -43,6 +43,3 @@ void cuda_shape_text(FILE *out, const CudaProduct *p, const CudaTiling *t);
 void cuda_head_text(FILE *out, const CudaProduct *p, int threads, int nmaps);
 // `NAME_shape` as the arguments of a template's `run`: "b0 + 128, b1, b2".
 void cuda_bases_text(FILE *out, const CudaProduct *p);
-
-// The form for Hopper's warpgroups (cuda_matmul_wgmma.c). False: not for this product; nothing is written then.
-bool cuda_matmul_wgmma(FILE *out, const CudaProduct *p, CudaLaunch *out_launch);

@@ -46,10 +46,10 @@ static void operand_text(FILE *out, const char *name, const CudaSide *s, int siz
 }
 
 void cuda_shape_text(FILE *out, const CudaProduct *p, const CudaTiling *t) {
-    const char *real = p->d.type == REAL_BF16  ? "RealBf16"
-                       : p->d.type == REAL_F16 ? "RealF16"
-                       : p->tf32               ? "RealTf32"
-                                               : "RealF32";
+    const char *real = p->d.type == REAL_BF16  ? "MatmulBf16"
+                       : p->d.type == REAL_F16 ? "MatmulF16"
+                       : p->tf32               ? "MatmulTf32"
+                                               : "MatmulF32";
     fprintf(out,
             "struct %s_shape {\n"
             "    typedef %s Real;\n"

@@ -2,7 +2,7 @@
 // Matrix products of one block, as templates over the shape that codegen/cuda_matmul.c writes in front of each kernel:
 //
 //   struct Shape {
-//       typedef RealBf16 Real;                              // RealBf16, RealF16, RealTf32, RealF32
+//       typedef MatmulBf16 Real;                              // MatmulBf16, MatmulF16, MatmulTf32, MatmulF32
 //       static const u32 M, N, K, batches;
 //       static const int tile_m, tile_n, tile_k;            // of a block, for one stage of the pipeline
 //       static const int warps_m, warps_n, warps_k, stages; // warps_k > 1: warps share the depth of a stage
@@ -21,34 +21,31 @@
 
 #define TGF_DEVICE_MEMBER __device__ __forceinline__
 
-struct alignas(16) Piece16 {
+struct alignas(16) MatmulPiece {
     u32 word[4];
 };
 
 // ---- element types: Memory as it lies in memory; mma: of depth 32 bytes
-struct RealBf16 {
+struct MatmulBf16 {
     typedef u16 Memory;
     TGF_DEVICE void mma(float *d, u32 *a, u32 *b) { mma_bf16(d, a, b); }
     TGF_DEVICE void fit(u32 *) {}
     TGF_DEVICE u16 round(float x) { return to_bf16(x); }
     TGF_DEVICE void put_pair(char *to, float x, float y) { *(u32 *)to = to_bf16x2(x, y); }
 };
-struct RealF16 {
+struct MatmulF16 {
     typedef u16 Memory;
     TGF_DEVICE void mma(float *d, u32 *a, u32 *b) { mma_f16(d, a, b); }
     TGF_DEVICE void fit(u32 *) {}
     TGF_DEVICE u16 round(float x) { return to_f16(x); }
     TGF_DEVICE void put_pair(char *to, float x, float y) { *(u32 *)to = to_f16x2(x, y); }
 };
-struct alignas(8) FloatPair {
-    float x, y;
-};
-struct RealF32 {
+struct MatmulF32 {
     typedef float Memory;
     TGF_DEVICE float round(float x) { return x; }
-    TGF_DEVICE void put_pair(char *to, float x, float y) { *(FloatPair *)to = FloatPair{x, y}; }
+    TGF_DEVICE void put_pair(char *to, float x, float y) { *(float2 *)to = make_float2(x, y); }
 };
-struct RealTf32 : RealF32 {
+struct MatmulTf32 : MatmulF32 {
     TGF_DEVICE void mma(float *d, u32 *a, u32 *b) { mma_tf32(d, a, b); }
     TGF_DEVICE void fit(u32 *x) { *x = to_tf32(bits_float(*x)); }
 };
@@ -56,34 +53,34 @@ struct RealTf32 : RealF32 {
 // ---- where element (row, k) of an operand's tile is in shared memory
 
 // Permutes the 16-byte pieces of a line: any eight neighbouring lines have the same piece in different banks.
-template <int pieces> TGF_DEVICE int swizzle_piece(int line, int piece) {
+template <int pieces> TGF_DEVICE int matmul_swizzle(int line, int piece) {
     return pieces >= 8 ? piece ^ (line & 7) : piece ^ (line / (8 / pieces) & (pieces - 1));
 }
 
-template <int rows, int depth, int size> struct LinesAlongK {
+template <int rows, int depth, int size> struct MatmulLinesAlongK {
     static const int bytes = rows * depth * size, line_bytes = depth * size;
     TGF_DEVICE int place(int row, int k) {
-        return row * line_bytes + swizzle_piece<line_bytes / 16>(row, k * size / 16) * 16 + k * size % 16;
+        return row * line_bytes + matmul_swizzle<line_bytes / 16>(row, k * size / 16) * 16 + k * size % 16;
     }
 };
-template <int rows, int depth, int size> struct LinesAlongRows {
+template <int rows, int depth, int size> struct MatmulLinesAlongRows {
     static const int bytes = rows * depth * size, line_bytes = rows * size;
     TGF_DEVICE int place(int row, int k) {
         // Words are read one by one, four lines and eight rows at a time; 16-bit elements by matrix loads.
         int piece = row * size / 16, line = k * line_bytes + row * size % 16;
         if (size == 4) return line + (line_bytes >= 128 ? piece ^ (k & 3) << 1 : piece) * 16;
-        return line + swizzle_piece<line_bytes / 16>(k, piece) * 16;
+        return line + matmul_swizzle<line_bytes / 16>(k, piece) * 16;
     }
 };
-template <int rows, int depth, int size> struct LinesPadded { // along the rows; f32
+template <int rows, int depth, int size> struct MatmulLinesPadded { // along the rows; f32
     static const int line_bytes = (rows + 4) * size, bytes = line_bytes * depth;
     TGF_DEVICE int place(int row, int k) { return k * line_bytes + row * size; }
 };
-template <bool along_k, int rows, int depth, int size> struct Lines : LinesAlongRows<rows, depth, size> {};
-template <int rows, int depth, int size> struct Lines<true, rows, depth, size> : LinesAlongK<rows, depth, size> {};
+template <bool along_k, int rows, int depth, int size> struct MatmulLines : MatmulLinesAlongRows<rows, depth, size> {};
+template <int rows, int depth, int size> struct MatmulLines<true, rows, depth, size> : MatmulLinesAlongK<rows, depth, size> {};
 
 // ---- copies of one operand's tiles from global into shared memory, by all `threads` of the block
-template <class Operand, class Place, class Memory, int rows, int depth, int threads, u32 R, u32 K> struct Loader {
+template <class Operand, class Place, class Memory, int rows, int depth, int threads, u32 R, u32 K> struct MatmulLoader {
     static const int each = Operand::width / (int)sizeof(Memory); // elements of one copy
     static const int per_line = (Operand::along_k ? depth : rows) / each;
     static const int lines = Operand::along_k ? rows : depth;
@@ -169,11 +166,11 @@ template <class Operand, class Place, class Memory, int rows, int depth, int thr
 
 // Tiles in the order they are done: panels of eight tiles along m, so that what runs at one time reads few different
 // rows and columns and finds them in the second-level cache.
-template <class S> struct TileAt {
+template <class S> struct MatmulTile {
     static const u32 tiles_m = (S::M + S::tile_m - 1) / S::tile_m, tiles_n = (S::N + S::tile_n - 1) / S::tile_n;
     static const u32 tiles = tiles_m * tiles_n * S::batches, panel = 8;
     u32 batch, m, n; // first indices
-    TGF_DEVICE_MEMBER TileAt(u32 tile) {
+    TGF_DEVICE_MEMBER MatmulTile(u32 tile) {
         batch = S::batches == 1 ? 0 : tile / (tiles_m * tiles_n);
         u32 in = S::batches == 1 ? tile : tile % (tiles_m * tiles_n);
         u32 top = in / (panel * tiles_n) * panel;
@@ -185,21 +182,21 @@ template <class S> struct TileAt {
 };
 
 // Writes elements (m, n .. n + each) of C, those that exist.
-template <class S, int each> TGF_DEVICE void put_elements(char *c, u32 m, u32 n, const float *x) {
+template <class S, int each> TGF_DEVICE void matmul_put(char *c, u32 m, u32 n, const float *x) {
     typedef typename S::Real::Memory Memory;
     char *row = c + S::C::row(m);
     if (each > 1 && (S::N % each == 0 || n + each <= S::N)) {
         if (S::N % each == 0 && n >= S::N) return;
         union {
-            Piece16 all;
+            MatmulPiece all;
             Memory one[each];
         } piece;
         char *to = row + S::C::column(n);
-        if (S::accumulate) piece.all = gload((const Piece16 *)to);
+        if (S::accumulate) piece.all = gload((const MatmulPiece *)to);
 #pragma unroll
         for (int i = 0; i < each; i++)
             piece.one[i] = S::accumulate ? (Memory)((float)piece.one[i] + x[i]) : S::Real::round(x[i]);
-        gstore((Piece16 *)to, piece.all);
+        gstore((MatmulPiece *)to, piece.all);
         return;
     }
 #pragma unroll
@@ -215,7 +212,7 @@ template <class S, int each> TGF_DEVICE void put_elements(char *c, u32 m, u32 n,
 // Fragments of 16 rows and 32 bytes of depth from a tile. `by_rows`: order of the four 8-row, 16-byte quarters: the two
 // row halves first (A), else the two depth halves (B, which is two fragments then).
 template <class S, class Operand, class Place, bool by_rows>
-TGF_DEVICE void load_fragments(u32 *f, const char *tile, int row, int k, int lane) {
+TGF_DEVICE void matmul_fragments(u32 *f, const char *tile, int row, int k, int lane) {
     typedef typename S::Real Real;
     const int half = 16 / (int)sizeof(typename Real::Memory); // elements of 16 bytes
     int quarter = lane / 8, low = by_rows ? quarter & 1 : quarter >> 1, high = by_rows ? quarter >> 1 : quarter & 1;
@@ -242,10 +239,10 @@ template <class S> struct WarpMatmul {
     static const int wm = S::tile_m / S::warps_m, wn = S::tile_n / S::warps_n, fm = wm / 16, fn = wn / 16;
     static const int units = S::tile_k / unit / S::warps_k; // of a stage, for one warp
     static const u32 steps = (S::K + S::tile_k - 1) / S::tile_k;
-    typedef Lines<S::A::along_k, S::tile_m, S::tile_k, size> PlaceA;
-    typedef Lines<S::B::along_k, S::tile_n, S::tile_k, size> PlaceB;
-    typedef Loader<typename S::A, PlaceA, Memory, S::tile_m, S::tile_k, threads, S::M, S::K> LoaderA;
-    typedef Loader<typename S::B, PlaceB, Memory, S::tile_n, S::tile_k, threads, S::N, S::K> LoaderB;
+    typedef MatmulLines<S::A::along_k, S::tile_m, S::tile_k, size> PlaceA;
+    typedef MatmulLines<S::B::along_k, S::tile_n, S::tile_k, size> PlaceB;
+    typedef MatmulLoader<typename S::A, PlaceA, Memory, S::tile_m, S::tile_k, threads, S::M, S::K> LoaderA;
+    typedef MatmulLoader<typename S::B, PlaceB, Memory, S::tile_n, S::tile_k, threads, S::N, S::K> LoaderB;
     static const int stage_bytes = PlaceA::bytes + PlaceB::bytes;
     // Fragments are read one unit ahead where registers are left for two sets of them.
     static const bool ahead = fm * fn * 8 + 2 * (fm + fn) * 4 <= 160;
@@ -263,15 +260,15 @@ template <class S> struct WarpMatmul {
     TGF_DEVICE void read(u32 (*a)[4], u32 (*b)[4], const char *stage, int row, int column, int unit_at, int lane) {
 #pragma unroll
         for (int i = 0; i < fm; i++)
-            load_fragments<S, typename S::A, PlaceA, true>(a[i], stage, row + i * 16, unit_at * unit, lane);
+            matmul_fragments<S, typename S::A, PlaceA, true>(a[i], stage, row + i * 16, unit_at * unit, lane);
 #pragma unroll
         for (int i = 0; i < fn; i++)
-            load_fragments<S, typename S::B, PlaceB, false>(b[i], stage + PlaceA::bytes, column + i * 16, unit_at * unit, lane);
+            matmul_fragments<S, typename S::B, PlaceB, false>(b[i], stage + PlaceA::bytes, column + i * 16, unit_at * unit, lane);
     }
 
     // The tile's sums into sum[fm][2 fn][4], as an mma leaves them.
     template <bool block>
-    TGF_DEVICE void sums(float (*sum)[2 * fn][4], const char *a, const char *b, TileAt<S> at, char *shared, int thread) {
+    TGF_DEVICE void sums(float (*sum)[2 * fn][4], const char *a, const char *b, MatmulTile<S> at, char *shared, int thread) {
 #pragma unroll
         for (int i = 0; i < fm * fn * 8; i++) sum[i / (fn * 8)][i / 4 % (fn * 2)][i % 4] = 0;
         if (!steps) return;
@@ -340,7 +337,7 @@ template <class S> struct WarpMatmul {
     }
 
     // Lays the sums out as lines of C in shared memory, then writes whole pieces of them.
-    template <bool block> TGF_DEVICE void store(float (*sum)[2 * fn][4], char *c, TileAt<S> at, char *shared, int thread) {
+    template <bool block> TGF_DEVICE void store(float (*sum)[2 * fn][4], char *c, MatmulTile<S> at, char *shared, int thread) {
         int lane = thread % 32, warp = thread / 32, slice = warp / (S::warps_m * S::warps_n);
         int row = warp % S::warps_m * wm + lane / 4, column = warp / S::warps_m % S::warps_n * wn + lane % 4 * 2;
         copy_async_wait<0>();
@@ -356,8 +353,8 @@ template <class S> struct WarpMatmul {
                     if (S::warps_k == 1) {
                         Real::put_pair(to, x, y);
                     } else {
-                        FloatPair *pair = (FloatPair *)to;
-                        *pair = turn ? FloatPair{pair->x + x, pair->y + y} : FloatPair{x, y};
+                        float2 *pair = (float2 *)to;
+                        *pair = turn ? make_float2(pair->x + x, pair->y + y) : make_float2(x, y);
                     }
                 }
             }
@@ -380,9 +377,9 @@ template <class S> struct WarpMatmul {
             float x[each];
 #pragma unroll
             for (int i = 0; i < each; i++) x[i] = ((const float *)from)[i];
-            put_elements<S, each>(c, m, n, x);
+            matmul_put<S, each>(c, m, n, x);
         } else if (each > 1 && (S::N % each == 0 ? n < S::N : n + each <= S::N)) {
-            gstore((Piece16 *)(c + S::C::row(m) + S::C::column(n)), *(const Piece16 *)from);
+            gstore((MatmulPiece *)(c + S::C::row(m) + S::C::column(n)), *(const MatmulPiece *)from);
         } else {
 #pragma unroll
             for (int i = 0; i < each; i++)
@@ -394,10 +391,10 @@ template <class S> struct WarpMatmul {
     template <bool block> TGF_DEVICE void run(const char *a, const char *b, char *c) {
         int thread = (int)threadIdx.x;
         char *shared = tgf_shared();
-        for (u32 tile = blockIdx.x; tile < TileAt<S>::tiles; tile += gridDim.x) {
+        for (u32 tile = blockIdx.x; tile < MatmulTile<S>::tiles; tile += gridDim.x) {
             float sum[fm][2 * fn][4];
-            sums<block>(sum, a, b, TileAt<S>(tile), shared, thread);
-            store<block>(sum, c, TileAt<S>(tile), shared, thread);
+            sums<block>(sum, a, b, MatmulTile<S>(tile), shared, thread);
+            store<block>(sum, c, MatmulTile<S>(tile), shared, thread);
         }
     }
 };
@@ -406,8 +403,8 @@ template <class S> struct WarpMatmul {
 template <class S> struct ScalarMatmul {
     static const int threads = 256, rows = S::tile_m / 16, columns = S::tile_n / 16; // of a thread, in groups of four
     static const u32 steps = (S::K + S::tile_k - 1) / S::tile_k;
-    typedef LinesPadded<S::tile_m, S::tile_k, 4> PlaceA;
-    typedef LinesPadded<S::tile_n, S::tile_k, 4> PlaceB;
+    typedef MatmulLinesPadded<S::tile_m, S::tile_k, 4> PlaceA;
+    typedef MatmulLinesPadded<S::tile_n, S::tile_k, 4> PlaceB;
     static const int stage_bytes = PlaceA::bytes + PlaceB::bytes;
 
     // The first index of group g of this thread's.
@@ -418,9 +415,9 @@ template <class S> struct ScalarMatmul {
         // A warp is 4 threads high and 8 wide: it reads 64 bytes of A and 128 of B at a time.
         int high = thread / 64 * 4 + thread % 32 / 8, wide = thread / 32 % 2 * 8 + thread % 8;
         char *shared = tgf_shared();
-        TileAt<S> at(blockIdx.x);
-        Loader<typename S::A, PlaceA, float, S::tile_m, S::tile_k, threads, S::M, S::K> load_a;
-        Loader<typename S::B, PlaceB, float, S::tile_n, S::tile_k, threads, S::N, S::K> load_b;
+        MatmulTile<S> at(blockIdx.x);
+        MatmulLoader<typename S::A, PlaceA, float, S::tile_m, S::tile_k, threads, S::M, S::K> load_a;
+        MatmulLoader<typename S::B, PlaceB, float, S::tile_n, S::tile_k, threads, S::N, S::K> load_b;
         load_a.begin(a + S::A::batch(at.batch), at.m, thread);
         load_b.begin(b + S::B::batch(at.batch), at.n, thread);
         float sum[rows][columns];
@@ -444,12 +441,12 @@ template <class S> struct ScalarMatmul {
             const char *stage = shared + now * stage_bytes;
 #pragma unroll
             for (int k = 0; k < S::tile_k; k++) {
-                Piece16 x[rows / 4], y[columns / 4];
+                MatmulPiece x[rows / 4], y[columns / 4];
 #pragma unroll
-                for (int g = 0; g < rows / 4; g++) x[g] = *(const Piece16 *)(stage + PlaceA::place(group(g, high), k));
+                for (int g = 0; g < rows / 4; g++) x[g] = *(const MatmulPiece *)(stage + PlaceA::place(group(g, high), k));
 #pragma unroll
                 for (int g = 0; g < columns / 4; g++)
-                    y[g] = *(const Piece16 *)(stage + PlaceA::bytes + PlaceB::place(group(g, wide), k));
+                    y[g] = *(const MatmulPiece *)(stage + PlaceA::bytes + PlaceB::place(group(g, wide), k));
 #pragma unroll
                 for (int i = 0; i < rows; i++)
 #pragma unroll
@@ -466,7 +463,7 @@ template <class S> struct ScalarMatmul {
             if (S::M % S::tile_m && m >= S::M) continue;
 #pragma unroll
             for (int j = 0; j < columns; j += each)
-                put_elements<S, each>(c + S::C::batch(at.batch), m, at.n + group(j / 4, wide) + j % 4, &sum[i][j]);
+                matmul_put<S, each>(c + S::C::batch(at.batch), m, at.n + group(j / 4, wide) + j % 4, &sum[i][j]);
         }
     }
 };
