@@ -36,11 +36,8 @@ typedef struct CudaLaunch {
 // A nest whose PARALLEL loops are tasks and whose lanes are threads (cuda_nest.c).
 Status cuda_nest(FILE *out, const CudaTarget *target, const Kernel *kernel, CudaLaunch *out_launch);
 // Products (cuda_matmul.c): tensor cores for 16-bit operands, and for f32 ones when `tf32`; else f32 arithmetic.
-// align: what the addresses of A, B and C, as the kernel gets them, are multiples of in every call, in bytes (16 is as
-// good as more); NULL: of an element. Operands whose strides and addresses allow copies of 16 bytes are several times
-// faster.
-Status cuda_matmul(FILE *out, const CudaTarget *target, const char *name, const TileMatmul *matmul, const int *align,
-                   bool tf32, CudaLaunch *out_launch);
+Status cuda_matmul(FILE *out, const CudaTarget *target, const char *name, const TileMatmul *matmul, bool tf32,
+                   CudaLaunch *out_launch);
 // Attention (cuda_attend.c, cuda_attend_back.c). Scores are never in global memory.
 Status cuda_attend(FILE *out, const CudaTarget *target, const char *name, const TileAttend *attend,
                    CudaLaunch *out_launch);

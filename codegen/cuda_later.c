@@ -11,7 +11,3 @@ LATER Status cuda_nest(FILE *out, const CudaTarget *t, const Kernel *k, CudaLaun
     (void)out, (void)t, (void)k, (void)l;
     return later("a loop nest");
 }
-LATER Status cuda_matmul(FILE *out, const CudaTarget *t, const char *n, const TileMatmul *m, bool tf32, CudaLaunch *l) {
-    (void)out, (void)t, (void)n, (void)m, (void)tf32, (void)l;
-    return later("a product");
-}

@@ -76,9 +76,8 @@ static CudaSide side_make(const TileMatmul *d, TileSide side, int size, int64_t 
     return s;
 }
 
-// align: of A's, B's and C's addresses.
-static Status product_make(const CudaTarget *target, const char *name, const TileMatmul *matmul, const int *align,
-                           bool tf32, CudaProduct *p) {
+static Status product_make(const CudaTarget *target, const char *name, const TileMatmul *matmul, bool tf32,
+                           CudaProduct *p) {
     memset(p, 0, sizeof *p);
     p->target = target;
     p->name = name;
@@ -86,7 +85,7 @@ static Status product_make(const CudaTarget *target, const char *name, const Til
     p->tf32 = tf32 && matmul->type == REAL_F32;
     p->size = real_bytes(matmul->type);
     int64_t known[3];
-    for (int i = 0; i < 3; i++) known[i] = align ? align[i] : p->size;
+    for (int i = 0; i < 3; i++) known[i] = matmul->align[i] ? matmul->align[i] : p->size;
     CudaSide c = side_make(&p->d, TILE_C, p->size, known[2]);
     if (!c.along_rest) {
         p->d = product_transposed(matmul);
@@ -212,11 +211,11 @@ static Status scalar_form(FILE *out, CudaProduct *p, CudaLaunch *launch) {
     return status_ok();
 }
 
-Status cuda_matmul(FILE *out, const CudaTarget *target, const char *name, const TileMatmul *matmul, const int *align,
-                   bool tf32, CudaLaunch *launch) {
+Status cuda_matmul(FILE *out, const CudaTarget *target, const char *name, const TileMatmul *matmul, bool tf32,
+                   CudaLaunch *launch) {
     memset(launch, 0, sizeof *launch);
     CudaProduct p;
-    STATUS_TRY(product_make(target, name, matmul, align, tf32, &p));
+    STATUS_TRY(product_make(target, name, matmul, tf32, &p));
     if (!p.m || !p.n || !p.batches) {
         launch->threads = 32;
         cuda_head_text(out, &p, launch->threads, 0);

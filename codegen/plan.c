@@ -386,6 +386,14 @@ static const Value **operands(Planner *p, const Node *n) {
     return v;
 }
 
+// A power of two up to PLAN_ALIGN that divides the value's address in every iteration and microbatch.
+static int alignment(const Planner *p, const Value *v) {
+    PlanArg a = arg_of(place_of(p, v));
+    int64_t bits = PLAN_ALIGN | a.offset | a.micro;
+    for (int i = 0; i < PLAN_LOOPS; i++) bits |= a.stride[i];
+    return (int)(bits & -bits);
+}
+
 static void plan_tile(Planner *p, const Node *n) {
     Work work = node_work(p->unit, n);
     const Dim *query = NULL;
@@ -394,8 +402,10 @@ static void plan_tile(Planner *p, const Node *n) {
     TileAttend a;
     TileAttendBack back;
     const char *stem = stem_of(p, n);
-    if (n->op == OP_dot && plan_dot(p->unit, p->places, n, &m))
+    if (n->op == OP_dot && plan_dot(p->unit, p->places, n, &m)) {
+        for (int i = 0; i < 3 && p->jobs->cuda; i++) m.align[i] = alignment(p, i < 2 ? n->args[i] : n->results[0]);
         job = jobs_add_matmul(p->jobs, &m, stem, work.flops, work.bytes);
+    }
     if (n->op == OP_attend && plan_attend(p->unit, p->places, n, &a, &query))
         job = jobs_add_attend(p->jobs, &a, stem, work.flops, work.bytes);
     if (n->op == OP_attend_grad && plan_attend_back(p->unit, p->places, n, &back, &query))

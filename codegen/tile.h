@@ -32,6 +32,9 @@ typedef struct TileMatmul {
     int a, b, c;                       // operand numbers: buf[a] is A's element (0, .., 0)
     int64_t a_first, b_first, c_first; // in elements, added to the base
     bool accumulate;                   // C += instead of C =; f32 only
+    // What the addresses of A, B and C are multiples of in every call, in bytes; 0: of an element. A GPU's copies are
+    // as wide as this (16 is as good as more) and the strides allow.
+    int align[3];
 } TileMatmul;
 
 // Attention over blocks of queries and keys; scores exist for one block at a time only:

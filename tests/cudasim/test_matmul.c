@@ -13,7 +13,6 @@ typedef struct Case {
     CudaTarget target;
     TileMatmul d;
     bool tf32;
-    int align[3];
     int64_t size[3]; // elements of A, B, C
     CudaLaunch launch;
     char name[32];
@@ -114,7 +113,7 @@ static void case_random(Case *c, int i) {
     if (i % 24 == 13) c->d.m = (TileGroup){1, {{.extent = 0}}};
     for (int side = 0; side < 3; side++) {
         c->size[side] = lay_operand(&c->d, side, random_int(0, 2), smooth ? 8 : 1, !smooth);
-        c->align[side] = smooth ? 16 : 1 << random_int(real_bytes(c->d.type) == 4 ? 2 : 1, 4);
+        c->d.align[side] = smooth ? 16 : 1 << random_int(real_bytes(c->d.type) == 4 ? 2 : 1, 4);
     }
     c->d.a_first = random_int(0, 2) * 8;
     c->d.b_first = smooth ? 0 : random_int(0, 3);
@@ -135,7 +134,7 @@ static void case_plain(Case *c, int kind, int64_t m, int64_t n, int64_t k, bool 
     c->size[0] = (turn_a ? k : m) * ((turn_a ? m : k) + pad);
     c->size[1] = (turn_b ? n : k) * ((turn_b ? k : n) + pad);
     c->size[2] = m * (n + pad);
-    for (int i = 0; i < 3; i++) c->align[i] = 16;
+    for (int i = 0; i < 3; i++) c->d.align[i] = 16;
     c->d.accumulate = c->d.type == REAL_F32 && turn_a && !turn_b;
 }
 
@@ -179,7 +178,7 @@ static void operand_make(const Case *c, int side, Operand *o) {
     int size = real_bytes(d.type);
     o->bytes = c->size[side] * size;
     o->block = aligned_alloc(64, (size_t)(o->bytes + 192) / 64 * 64);
-    o->at = o->block + 64 + (c->align[side] < 64 ? c->align[side] : 0);
+    o->at = o->block + 64 + (c->d.align[side] < 64 ? c->d.align[side] : 0);
     memset(o->block, 0xff, (size_t)(o->bytes + 192) / 64 * 64);
     o->batch = places(g[0], side);
     o->row = places(g[1], side);
@@ -269,7 +268,7 @@ static void cases_run(Case *cases, int count, const char *arch) {
         target.processors = c->target.processors;
         c->target = target;
         snprintf(c->name, sizeof c->name, "product_%d", i);
-        CHECK_OK(cuda_matmul(f, &c->target, c->name, &c->d, c->align, c->tf32, &c->launch));
+        CHECK_OK(cuda_matmul(f, &c->target, c->name, &c->d, c->tf32, &c->launch));
         CHECK(c->launch.shared_bytes <= target.shared_bytes);
     }
     fclose(f);
@@ -355,13 +354,13 @@ static void test_refusals(void) {
     memset(&d, 0, sizeof d);
     d.b = 1, d.c = 2;
     d.m = (TileGroup){1, {{.extent = -1}}};
-    CHECK_FAILS(cuda_matmul(f, &t, "bad", &d, NULL, false, &l), STATUS_INVALID, "extents");
+    CHECK_FAILS(cuda_matmul(f, &t, "bad", &d, false, &l), STATUS_INVALID, "extents");
     d.m = (TileGroup){1, {{.extent = (int64_t)1 << 40}}};
-    CHECK_FAILS(cuda_matmul(f, &t, "bad", &d, NULL, false, &l), STATUS_UNSUPPORTED, "2^30");
+    CHECK_FAILS(cuda_matmul(f, &t, "bad", &d, false, &l), STATUS_UNSUPPORTED, "2^30");
     d.m.axis[0].extent = 4;
     d.type = REAL_F16;
     d.accumulate = true;
-    CHECK_FAILS(cuda_matmul(f, &t, "bad", &d, NULL, false, &l), STATUS_INVALID, "f32");
+    CHECK_FAILS(cuda_matmul(f, &t, "bad", &d, false, &l), STATUS_INVALID, "f32");
     fclose(f);
 }
 
