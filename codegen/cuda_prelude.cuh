@@ -128,3 +128,89 @@ template <int groups> TGF_DEVICE void copy_async_wait() { // until at most `grou
     asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
 }
 #endif
+
+// ---- built from the above, for both sides: what loop nests (cuda_nest.c) need
+
+#ifdef TGF_CUDASIM
+#define TGF_MEMBER
+#define TGF_UNROLL
+#define TGF_UNROLL_4
+#else
+#define TGF_MEMBER __device__ __forceinline__
+#define TGF_UNROLL _Pragma("unroll")
+#define TGF_UNROLL_4 _Pragma("unroll 4")
+#endif
+
+TGF_DEVICE int add_i32(int x, int y) { return (int)((u32)x + (u32)y); } // all of them wrap around
+TGF_DEVICE int sub_i32(int x, int y) { return (int)((u32)x - (u32)y); }
+TGF_DEVICE int mul_i32(int x, int y) { return (int)((u32)x * (u32)y); }
+TGF_DEVICE int shl_i32(int x, int y) { return (int)((u32)x << y); }
+TGF_DEVICE int shr_i32(int x, int y) { return (int)((u32)x >> y); }
+TGF_DEVICE int mul_high_i32(int x, int y) { return (int)mul_high((u32)x, (u32)y); }
+template <class T> TGF_DEVICE T max_of(T x, T y) { return x > y ? x : y; }
+template <class T> TGF_DEVICE T min_of(T x, T y) { return x < y ? x : y; }
+
+// V neighbours at once, in pieces of at most 16 bytes; p is aligned to a piece.
+template <class T, int n> struct alignas(n * sizeof(T)) Pack {
+    T at[n];
+};
+template <class T, int V> TGF_DEVICE void gload_n(T (&x)[V], const T *p) {
+    constexpr int n = V * sizeof(T) > 16 ? 16 / sizeof(T) : V;
+    TGF_UNROLL
+    for (int i = 0; i < V; i += n) {
+        Pack<T, n> piece = gload((const Pack<T, n> *)(p + i));
+        TGF_UNROLL
+        for (int j = 0; j < n; j++) x[i + j] = piece.at[j];
+    }
+}
+template <class T, int V> TGF_DEVICE void gstore_n(T *p, const T (&x)[V]) {
+    constexpr int n = V * sizeof(T) > 16 ? 16 / sizeof(T) : V;
+    TGF_UNROLL
+    for (int i = 0; i < V; i += n) {
+        Pack<T, n> piece;
+        TGF_UNROLL
+        for (int j = 0; j < n; j++) piece.at[j] = x[i + j];
+        gstore((Pack<T, n> *)(p + i), piece);
+    }
+}
+
+// Sums and maxima over threads, in a fixed order; each of them gets the result.
+struct Sum {
+    static TGF_MEMBER float of(float x, float y) { return x + y; }
+    static TGF_MEMBER int of(int x, int y) { return add_i32(x, y); }
+};
+struct Max {
+    static TGF_MEMBER float of(float x, float y) { return max_of(x, y); }
+    static TGF_MEMBER int of(int x, int y) { return max_of(x, y); }
+};
+TGF_DEVICE int shfl_xor(int x, int lanes) { return (int)shfl_bits((u32)x, (int)(threadIdx.x % 32) ^ lanes); }
+// Groups of `lanes` neighbours of a warp, a power of two.
+template <class Op, int lanes, class T> TGF_DEVICE T reduce_lanes(T x) {
+    TGF_UNROLL
+    for (int by = lanes / 2; by; by /= 2) x = Op::of(x, shfl_xor(x, by));
+    return x;
+}
+// The block, of 64 to 1024 threads, a power of two; the shared memory's first 128 bytes.
+template <class Op, int threads, class T> TGF_DEVICE T reduce_block(T x) {
+    T *part = (T *)tgf_shared();
+    x = reduce_lanes<Op, 32>(x);
+    sync_block();
+    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
+    sync_block();
+    return reduce_lanes<Op, threads / 32>(part[threadIdx.x % (threads / 32)]);
+}
+// Threads `across` apart, `down` of them, a power of two: thread t is row t / across of column t % across. The shared
+// memory's first 4 bytes a thread.
+template <class Op, int across, int down, class T> TGF_DEVICE T reduce_down(T x) {
+    T *part = (T *)tgf_shared();
+    int at = (int)threadIdx.x;
+    sync_block();
+    part[at] = x;
+    TGF_UNROLL
+    for (int by = down / 2; by; by /= 2) {
+        sync_block();
+        if (at < by * across) part[at] = x = Op::of(x, part[at + by * across]);
+    }
+    sync_block();
+    return part[at % across];
+}

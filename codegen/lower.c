@@ -232,7 +232,8 @@ static void outer_loops(Lower *l, const Nest *nest, int group, bool pieces, KBod
             body = &kbody_chunk(l->k, into, KLOOP_VECTOR, g->var, g->chunk, g->chunk_var, extent)->body;
         } else if (extent > 1) {
             g->var = kernel_var(l->k);
-            KLoopKind kind = is_lanes                              ? KLOOP_VECTOR
+            KLoopKind kind = l->machine == LOWER_GPU               ? KLOOP_PARALLEL
+                             : is_lanes                            ? KLOOP_VECTOR
                              : !pieces && l->k->tasks < TASKS_MANY ? KLOOP_PARALLEL
                                                                    : KLOOP_SERIAL;
             body = &kbody_loop(l->k, into, kind, g->var, extent)->body;
@@ -246,7 +247,7 @@ static void outer_loops(Lower *l, const Nest *nest, int group, bool pieces, KBod
 
 // The lanes' loop is shared by tasks where the loops outside of it are too few.
 static KBody *chunk_lanes(Lower *l, const Nest *nest, KBody *into) {
-    if (!nest->is_columns || !nest->nouter) return into;
+    if (l->machine == LOWER_GPU || !nest->is_columns || !nest->nouter) return into;
     LoopGroup *g = &l->group[nest->nouter - 1];
     int64_t tasks = 1, chunk = COLUMNS;
     for (int i = 0; i < nest->nouter - 1; i++)
@@ -342,7 +343,8 @@ Kernel *lower_copy(const Unit *u, const Type *t, const int64_t *to, const int64_
         KBody *into = &l.k->body;
         for (int g = 0; g < l.ngroups; g++) {
             l.group[g].var = kernel_var(l.k);
-            KLoopKind kind = g == l.ngroups - 1        ? KLOOP_VECTOR
+            KLoopKind kind = machine == LOWER_GPU      ? KLOOP_PARALLEL
+                             : g == l.ngroups - 1      ? KLOOP_VECTOR
                              : l.k->tasks < TASKS_MANY ? KLOOP_PARALLEL
                                                        : KLOOP_SERIAL;
             into = &kbody_loop(l.k, into, kind, l.group[g].var, l.group[g].extent)->body;
