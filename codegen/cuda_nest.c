@@ -101,7 +101,7 @@ static void row_points(NestEmit *e, const NestSection *s, const char *block) {
     nest_line(e, m->across == 1 ? "int lane = threadIdx.x;" : "int lane = threadIdx.x %% %d;", m->group);
     if (loops)
         nest_open(e, "for (u32 at = %s; at < %" PRId64 "; at += %" PRId64 ")", first, s->points, m->blocks * m->across);
-    else nest_line(e, "u32 at = %s;", first);
+    else if (s->nvars || m->across > 1) nest_line(e, "u32 at = %s;", first);
     if (m->group < 32 && s->points % (32 / m->group)) { // a warp's threads stay together
         nest_line(e, "bool live = at < %" PRId64 ";", s->points);
         nest_line(e, "if (!live) at = %" PRId64 ";", s->points - 1);
@@ -155,8 +155,10 @@ static void emit_points(NestEmit *e, const NestSection *s, const NestMap *m, con
     e->vector_bufs = 0;
     for (int i = 0; i < e->k->nexprs; i++) e->varies[i] = -1;
     nest_forget(e);
+    uint64_t used = nest_bufs(e, s->body);
     for (int i = 0; i < e->k->bufs.n; i++) {
         const KBuf *b = &e->k->bufs.at[i];
+        if (!(used & nest_bit(i))) continue;
         const char *type = nest_type(b->type, true);
         if (b->written) nest_line(e, "%s *y%d = (%s *)b%d;", type, i, type, i);
         else nest_line(e, "const %s *x%d = (const %s *)b%d;", type, i, type, i);

@@ -80,8 +80,9 @@ static inline uint64_t nest_bit(int buf) { return UINT64_C(1) << (buf < 63 ? buf
 
 // cuda_nest_map.c
 void nest_map(const CudaTarget *target, const Kernel *k, const NestSection *s, int threads_most, NestMap *out_map);
-bool nest_is_free(const KStmt *loop);                              // may its iterations run in any order?
-int nest_chain(const KStmt *loop, const KStmt **out_loops);        // it and the loops that are all of a body, at most 8
+// The loop and those that are all of its body and one another's, where their iterations may run in any order; 0: they
+// may not. At most 8.
+int nest_free_chain(const KStmt *loop, const KStmt **out_loops);
 bool nest_is_vector(const KIndex *x, int lane_var, int64_t width); // addresses neighbours by one aligned access?
 bool nest_is_plain(const KBody *body);                             // stores and updates only
 bool nest_steps(const KStmt *loop, const NestMap *map);            // does a ROW's loop take V places at once?
@@ -96,5 +97,6 @@ const char *nest_value(NestEmit *e, const KExpr *x); // as an operand; statement
 const char *nest_address(NestEmit *e, int buf, const KIndex *x);
 const char *nest_type(DType t, bool in_memory);
 void nest_body(NestEmit *e, const KBody *body);
+uint64_t nest_bufs(const NestEmit *e, const KBody *body); // that it reads or writes
 // Forgets all names.
 void nest_forget(NestEmit *e);

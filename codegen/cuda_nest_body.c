@@ -73,6 +73,18 @@ static uint64_t body_writes(const KBody *body) {
     return mask;
 }
 
+uint64_t nest_bufs(const NestEmit *e, const KBody *body) {
+    uint64_t mask = 0;
+    for (int i = 0; i < body->stmts.n; i++) {
+        const KStmt *s = body->stmts.at[i];
+        if (s->value) mask |= e->reads[s->value->id];
+        for (int j = 0; s->kind == KSTMT_STORE && j < s->index.ndyn; j++) mask |= e->reads[s->index.dyn[j].at->id];
+        if (s->kind == KSTMT_STORE) mask |= nest_bit(s->buf);
+        if (s->kind == KSTMT_LOOP) mask |= nest_bufs(e, &s->body);
+    }
+    return mask;
+}
+
 // ---- groups of values, updates and stores
 
 typedef struct Item {
@@ -302,8 +314,7 @@ static bool is_reduced_by_many(const KBody *body, int acc) {
     for (int i = 0; i < body->stmts.n; i++) {
         const KStmt *s = body->stmts.at[i], *chain[8];
         if (s->kind != KSTMT_LOOP || !updates_acc(&s->body, acc)) continue;
-        nest_chain(s, chain);
-        if (nest_is_free(s) || is_reduced_by_many(&s->body, acc)) return true;
+        if (nest_free_chain(s, chain) || is_reduced_by_many(&s->body, acc)) return true;
     }
     return false;
 }
@@ -452,8 +463,8 @@ static void share_out(NestEmit *e, const KStmt *const *loops, int n) {
 
 static void emit_loop(NestEmit *e, const KStmt *s) {
     const KStmt *chain[8];
-    int n = nest_chain(s, chain);
-    if (!is_alone(e) && nest_is_free(s)) share_out(e, chain, n);
+    int n = is_alone(e) ? 0 : nest_free_chain(s, chain);
+    if (n) share_out(e, chain, n);
     else walk(e, s);
 }
 

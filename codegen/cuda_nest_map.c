@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int nest_chain(const KStmt *loop, const KStmt **out) {
+static int nest_chain(const KStmt *loop, const KStmt **out) {
     int n = 0;
     for (;;) {
         out[n++] = loop;
@@ -118,13 +118,14 @@ static void free_loads(void *user, const KIndex *x, int buf, bool is_store, cons
     f->ok &= !stored || same;
 }
 
-// Every iteration writes places of its own, and of what is written reads only those.
-bool nest_is_free(const KStmt *loop) {
+// Every iteration writes places of its own, and of what is written reads only those. Lanes are said to be independent.
+int nest_free_chain(const KStmt *loop, const KStmt **out) {
     Free f = {.ok = true};
     f.n = nest_chain(loop, f.loops);
+    memcpy(out, f.loops, sizeof *out * (size_t)f.n);
     visit_body(&loop->body, free_stores, &f, loop, NULL);
     if (f.ok && f.stores) visit_body(&loop->body, free_loads, &f, loop, NULL);
-    return f.ok;
+    return f.ok ? f.n : loop->loop == KLOOP_VECTOR ? 1 : 0;
 }
 
 // ---- neighbours
@@ -150,6 +151,8 @@ typedef struct Dense {
     int lane_var; // -1: of the innermost loop
     int64_t width;
     int vectors, others, bytes_least, bytes_most;
+    const KStmt *loop;
+    int here, most_here; // vectors of one loop
 } Dense;
 
 static void count_vectors(void *user, const KIndex *x, int buf, bool is_store, const KStmt *innermost) {
@@ -163,6 +166,9 @@ static void count_vectors(void *user, const KIndex *x, int buf, bool is_store, c
     }
     int bytes = (int)dtype_bytes(d->k->bufs.at[buf].type);
     d->vectors++;
+    d->here = d->loop == innermost ? d->here + 1 : 1;
+    d->loop = innermost;
+    if (d->here > d->most_here) d->most_here = d->here;
     if (!d->bytes_least || bytes < d->bytes_least) d->bytes_least = bytes;
     if (bytes > d->bytes_most) d->bytes_most = bytes;
 }
@@ -190,6 +196,7 @@ typedef struct Shape {
     int64_t longest;   // iterations of a loop, with those within it, that threads can share
     const KStmt *lane; // its innermost loop
     int weight;
+    bool in_step; // a loop of no fixed length would be walked by threads together
 } Shape;
 
 static void look(void *user, const KIndex *x, int buf, bool is_store, const KStmt *innermost) {
@@ -205,11 +212,12 @@ static void look_at_loops(Shape *s, const KBody *body) {
     for (int i = 0; i < body->stmts.n; i++) {
         const KStmt *l = body->stmts.at[i], *chain[8];
         if (l->kind != KSTMT_LOOP) continue;
-        if (!nest_is_free(l)) {
+        int n = nest_free_chain(l, chain);
+        if (!n) {
+            s->in_step |= l->chunk_var >= 0;
             look_at_loops(s, &l->body);
             continue;
         }
-        int n = nest_chain(l, chain);
         int64_t total = 1;
         for (int j = 0; j < n; j++) total *= chain[j]->extent;
         if (total > s->longest) s->longest = total, s->lane = chain[n - 1];
@@ -233,7 +241,7 @@ static int choose_width(const Shape *shape, const NestSection *s, int lane_var) 
         visit_body(s->body, count_vectors, &d, NULL, NULL);
         if (!d.vectors || d.vectors < d.others) continue;
         if (width * d.bytes_least > 16 || width * d.bytes_most > 32) continue;
-        if (width * d.vectors > LIVE_MOST || width * shape->weight > CODE_MOST) continue;
+        if (width * d.most_here > LIVE_MOST || width * shape->weight > CODE_MOST) continue;
         return width;
     }
     return 1;

@@ -135,11 +135,12 @@ static const char *constant(NestEmit *e, const KExpr *x) {
     if (x->type == DT_BOOL) return x->i ? "true" : "false";
     if (x->type == DT_I32)
         return x->i == INT32_MIN ? "(-2147483647 - 1)" : arena_printf(e->arena, x->i < 0 ? "(%d)" : "%d", (int)x->i);
-    if (isnan(x->f)) return "bits_float(0x7fc00000u)";
-    if (isinf(x->f)) return x->f < 0 ? "bits_float(0xff800000u)" : "bits_float(0x7f800000u)";
-    const char *digits = arena_printf(e->arena, "%.9g", x->f);
+    const char *wide = x->type == DT_F64 ? "(double)" : "";
+    if (isnan(x->f)) return arena_printf(e->arena, "%sbits_float(0x7fc00000u)", wide);
+    if (isinf(x->f)) return arena_printf(e->arena, "%sbits_float(0x%cf800000u)", wide, x->f < 0 ? 'f' : '7');
+    const char *digits = arena_printf(e->arena, "%.*g", *wide ? 17 : 9, x->f), *suffix = *wide ? "" : "f";
     const char *point = strpbrk(digits, ".e") ? "" : ".0";
-    return arena_printf(e->arena, signbit(x->f) ? "(%s%sf)" : "%s%sf", digits, point);
+    return arena_printf(e->arena, signbit(x->f) ? "(%s%s%s)" : "%s%s%s", digits, point, suffix);
 }
 
 static const char *cast_text(NestEmit *e, const char *a, DType from, DType to) {
@@ -159,6 +160,7 @@ static const char *operation(NestEmit *e, const KExpr *x, bool *out_loose) {
     const char *a[3] = {"", "", ""};
     for (int i = 0; i < x->nargs; i++) a[i] = nest_value(e, x->args[i]);
     bool is_int = x->nargs && x->args[0]->type == DT_I32;
+    bool is_double = x->type == DT_F64;
     const char *call = NULL, *sign = NULL;
     switch (x->op) {
     case K_ADD: *(is_int ? &call : &sign) = is_int ? "add_i32" : "+"; break;
@@ -173,11 +175,17 @@ static const char *operation(NestEmit *e, const KExpr *x, bool *out_loose) {
         return arena_printf(e->arena, "-%s", a[0]);
     case K_ABS:
         if (is_int) return arena_printf(e->arena, "max_of(%s, sub_i32(0, %s))", a[0], a[0]);
-        call = "abs_f32";
+        call = is_double ? NULL : "abs_f32";
         break;
-    case K_SQRT: call = "sqrt_f32"; break;
-    case K_FLOOR: call = "floor_f32"; break;
-    case K_FMA: call = "fma_f32"; break;
+    case K_SQRT: call = is_double ? NULL : "sqrt_f32"; break;
+    case K_FLOOR: call = is_double ? "floor_f64" : "floor_f32"; break;
+    case K_FMA:
+        if (is_double) {
+            *out_loose = true;
+            return arena_printf(e->arena, "%s * %s + %s", a[0], a[1], a[2]);
+        }
+        call = "fma_f32";
+        break;
     case K_EQ: sign = "=="; break;
     case K_NE: sign = "!="; break;
     case K_LT: sign = "<"; break;
@@ -200,6 +208,8 @@ static const char *operation(NestEmit *e, const KExpr *x, bool *out_loose) {
         *out_loose = true;
         return arena_printf(e->arena, "%s %s %s", a[0], sign, a[1]);
     }
+    if (!call) e->status = status_make(STATUS_UNSUPPORTED, "an operation on f64 has no kernels on a GPU");
+    if (!call) return a[0];
     if (x->nargs == 1) return arena_printf(e->arena, "%s(%s)", call, a[0]);
     if (x->nargs == 2) return arena_printf(e->arena, "%s(%s, %s)", call, a[0], a[1]);
     return arena_printf(e->arena, "%s(%s, %s, %s)", call, a[0], a[1], a[2]);

@@ -40,6 +40,7 @@ TGF_DEVICE u32 mul_high(u32 x, u32 y) { return __umulhi(x, y); }
 TGF_DEVICE float fma_f32(float x, float y, float z) { return __fmaf_rn(x, y, z); }
 TGF_DEVICE float sqrt_f32(float x) { return __fsqrt_rn(x); }
 TGF_DEVICE float floor_f32(float x) { return floorf(x); }
+TGF_DEVICE double floor_f64(double x) { return floor(x); }
 TGF_DEVICE float abs_f32(float x) { return fabsf(x); }
 TGF_DEVICE float exp2_fast(float x) { // ex2.approx.ftz: 2 ulp; 0 for -inf
     float y;

@@ -218,7 +218,9 @@ static void outer_loops(Lower *l, const Nest *nest, int group, bool pieces, KBod
     LoopGroup *g = &l->group[group];
     LoopAxis *a = &l->loop[g->first];
     bool is_lanes = group == lanes;
+    int64_t outside = l->k->tasks, tasks = 0; // tasks of a GPU are those of all pieces
     for (int piece = 0; piece < a->ncuts; piece++) {
+        if (l->machine == LOWER_GPU) l->k->tasks = outside;
         int64_t extent = g->extent;
         if (a->ncuts > 1) {
             a->low = a->cut[piece];
@@ -240,7 +242,9 @@ static void outer_loops(Lower *l, const Nest *nest, int group, bool pieces, KBod
         }
         if (is_lanes) fill_outer(l, nest, body);
         else outer_loops(l, nest, group + 1, pieces, body);
+        tasks += l->k->tasks;
     }
+    if (l->machine == LOWER_GPU) l->k->tasks = tasks;
     g->var = -1;
     if (a->ncuts > 1) a->low = 0, a->high = a->extent;
 }

@@ -81,7 +81,7 @@ struct KExpr { // immutable; equal expressions of one kernel are one object (has
 
 typedef enum KLoopKind {
     KLOOP_PARALLEL, // iterations are tasks, in any order on any thread; outermost only, several nest and collapse into
-                    // one range
+                    // one range (a GPU's may also stand side by side: the pieces of a range)
     KLOOP_SERIAL,
     KLOOP_VECTOR, // iterations run in lanes; stride-1 loads and stores become vector ones; the tail is masked
 } KLoopKind;

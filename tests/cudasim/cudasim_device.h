@@ -105,6 +105,7 @@ TGF_DEVICE u32 mul_high(u32 x, u32 y) { return (u32)((u64)x * y >> 32); }
 TGF_DEVICE float fma_f32(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
 TGF_DEVICE float sqrt_f32(float x) { return __builtin_sqrtf(x); }
 TGF_DEVICE float floor_f32(float x) { return __builtin_floorf(x); }
+TGF_DEVICE double floor_f64(double x) { return __builtin_floor(x); }
 TGF_DEVICE float abs_f32(float x) { return __builtin_fabsf(x); }
 TGF_DEVICE float sim_flush(float x) { // subnormals are zeros
     return float_bits(x) & 0x7f800000u ? x : bits_float(float_bits(x) & 0x80000000u);
