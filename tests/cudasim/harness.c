@@ -55,7 +55,7 @@ Sim *sim_compile(const char *kernels, char *out_error) {
     bool made = sim_build(text, prelude_bytes + 1 + bytes, library, out_error, SIM_MESSAGE) &&
                 sim_load(library, &s->library, out_error, SIM_MESSAGE);
     unlink(library);
-    rmdir(place); // kept with the source in it when the compiler complained
+    rmdir(place); // stays where the source is kept
     free(prelude), free(text);
     if (made) return s;
     free(s);

@@ -10,6 +10,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#ifdef __SANITIZE_ADDRESS__
+void __asan_unpoison_memory_region(void const volatile *at, size_t bytes);
+#else
+#define __asan_unpoison_memory_region(at, bytes) ((void)0)
+#endif
+
 enum { STACK = 128 << 10, SHARED = 256 << 10, GUARD = 4 << 10, WARPS = SIM_MOST_THREADS / 32 };
 static const uint64_t STACK_END = 0x7a6b5c4d3e2f1001u;
 
@@ -415,6 +421,7 @@ bool sim_run(const SimLaunch *l, char *out_error) {
     s->error = out_error;
     s->random = l->seed;
     memset(shared, 0x5a, SHARED);
+    __asan_unpoison_memory_region(s->stacks, threads * STACK); // frames that were given up
     for (size_t i = 0; i < threads; i++) {
         SimThread *p = &s->fiber[i].pub;
         unsigned n = (unsigned)i;

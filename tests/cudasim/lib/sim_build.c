@@ -106,8 +106,8 @@ bool sim_build(const char *text, size_t bytes, const char *to, char *log, size_t
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
     read_log(messages, log, log_bytes);
     unlink(messages);
-    if (!WIFEXITED(status) || WEXITSTATUS(status)) return false;
     if (!getenv("TGF_CUDASIM_KEEP")) unlink(source);
+    if (!WIFEXITED(status) || WEXITSTATUS(status)) return false;
     return !rename(partial, to);
 }
 

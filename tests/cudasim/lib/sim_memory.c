@@ -61,17 +61,28 @@ bool memory_free(Context *c, uintptr_t at, bool host) {
     return false;
 }
 
-const Allocation *memory_find(Context *c, uintptr_t at) {
-    int low = 0, high = c->nallocations, last = c->last_allocation;
-    if (last < high && at - c->allocation[last]->at < c->allocation[last]->bytes) return c->allocation[last];
+static int find(const Context *c, uintptr_t at) { // -1: none
+    int low = 0, high = c->nallocations;
     while (low < high) {
         int middle = (low + high) / 2;
         if (c->allocation[middle]->at <= at) low = middle + 1;
         else high = middle;
     }
-    if (!low || at - c->allocation[low - 1]->at >= c->allocation[low - 1]->bytes) return NULL;
-    c->last_allocation = low - 1;
-    return c->allocation[low - 1];
+    return low && at - c->allocation[low - 1]->at < c->allocation[low - 1]->bytes ? low - 1 : -1;
+}
+
+const Allocation *memory_find(const Context *c, uintptr_t at) {
+    int i = find(c, at);
+    return i < 0 ? NULL : c->allocation[i];
+}
+
+// By whoever runs an op of it: remembers what was found last.
+static const Allocation *find_running(Context *c, uintptr_t at) {
+    int last = c->last_allocation;
+    if (last >= c->nallocations || at - c->allocation[last]->at >= c->allocation[last]->bytes) last = find(c, at);
+    if (last < 0) return NULL;
+    c->last_allocation = last;
+    return c->allocation[last];
 }
 
 bool memory_is_pinned(uintptr_t at, size_t bytes) {
@@ -110,7 +121,7 @@ static const Touch *touch(Op *op, Granule *g, uint16_t bytes, bool write) {
 
 bool memory_touch(Op *op, uintptr_t at, size_t bytes, bool write, char *why, size_t size) {
     Context *c = op->context;
-    const Allocation *a = memory_find(c, at);
+    const Allocation *a = find_running(c, at);
     if (!a) {
         world_lock();
         const char *whose = "not memory of this device: never allocated, or freed";

@@ -189,6 +189,7 @@ static int op_query(Context *c, const Op *op) {
     if (!c->error && op && !op->done) context_poll(c);
     if (c->error) return c->error;
     if (op && !op->done) return SIM_NOT_READY;
+    c->polled = 0;
     if (op) context_saw(c, op);
     return SIM_OK;
 }

@@ -8,8 +8,10 @@
 #include <string.h>
 #include <time.h>
 
-static const double POLL_AGE = 0.3;    // seconds: who asked this recently waits
-static const double STUCK_LEAST = 0.2; // seconds without progress before it is called a deadlock
+static const double POLL_AGE = 0.1; // seconds: who was told "not ready" so recently waits
+// Seconds without progress before it is called a deadlock: when all wait, and when some only poll, for it may be
+// another thread that polls than the one that will submit what is missing.
+static const double STUCK_WAITING = 0.2, STUCK_POLLING = 2;
 
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -94,6 +96,7 @@ Op *op_make(Context *c, Work *work, int lane, int stream) {
 void op_release(Op *op) {
     if (!op || --op->refs) return;
     work_release(op->work);
+    free(op->state);
     free(op->next);
     free(op);
 }
@@ -211,6 +214,7 @@ void context_reset(Context *c) {
         op_finish(op);
     }
     c->error = 0;
+    c->polled = 0;
     saw_all(c);
 }
 
@@ -338,7 +342,7 @@ static void report_deadlock(const bool *seen) {
 }
 
 static void check_stuck(Context *c) {
-    bool seen[SIM_DEVICES] = {false}, live = false;
+    bool seen[SIM_DEVICES] = {false}, live = false, polls = false;
     for (int i = 0; i < c->nready; i++) live = live || !c->ready[i]->failed;
     if (!live || !is_stuck(c, seen)) {
         stuck_since = 0;
@@ -347,7 +351,10 @@ static void check_stuck(Context *c) {
     if (stuck_since == 0 || stuck_progress != progress) {
         stuck_since = world_now();
         stuck_progress = progress;
-    } else if (world_now() - stuck_since > STUCK_LEAST) {
+        return;
+    }
+    for (int d = 0; d < SIM_DEVICES; d++) polls = polls || (seen[d] && !contexts[d].waiters && !contexts[d].error);
+    if (world_now() - stuck_since > (polls ? STUCK_POLLING : STUCK_WAITING)) {
         report_deadlock(seen);
         stuck_since = 0;
     }
@@ -355,6 +362,8 @@ static void check_stuck(Context *c) {
 
 void context_poll(Context *c) {
     context_advance(c, (int)(sim_random(&c->random) % 3));
+    c->polled = 0;
+    if (!c->pending) return;
     c->polled = world_now();
     if (!c->running && !c->error && c->nready) check_stuck(c);
 }

@@ -84,7 +84,7 @@ struct Op {
     Op **next; // ops that wait for this one
     int refs;
     bool done, submitted, failed; // failed: an external that never ends
-    void *state;                  // of an external
+    void *state;                  // of an external; freed with the op
     double time;                  // seconds, when it ended
 };
 
@@ -169,7 +169,7 @@ struct Allocation {
 };
 char *memory_make(Context *c, size_t bytes, bool host); // NULL: no memory
 bool memory_free(Context *c, uintptr_t at, bool host);
-const Allocation *memory_find(Context *c, uintptr_t at); // NULL: none holds this address
+const Allocation *memory_find(const Context *c, uintptr_t at); // NULL: none holds this address
 // Host memory made by any context.
 bool memory_is_pinned(uintptr_t at, size_t bytes);
 // The op reads or writes [at, at + bytes): of its context, and in order.
