@@ -50,8 +50,8 @@ Status cuda_attend(FILE *out, const CudaTarget *target, const char *name, const 
     AttendParameters p = attend_parameters(d);
     fprintf(out, "struct %s_shape {\n", name);
     attend_write_shape(out, d, THREADS);
-    fprintf(out, "    static constexpr int blocks = %lld, m = %d, t_block = %d, stages = %d;\n};\n",
-            (long long)(per_outer ? per_outer : 1), blocks.m, blocks.t_block, blocks.stages);
+    fprintf(out, "    static constexpr int blocks = %lld, m = %d, t_block = %d, stages = %d, hold_q = %d;\n};\n",
+            (long long)(per_outer ? per_outer : 1), blocks.m, blocks.t_block, blocks.stages, d->q_columns <= 64);
     fprintf(out, "extern \"C\" __global__ void __launch_bounds__(%d, 2) %s", THREADS, name);
     cuda_parameters(out, p.bufs, p.scalars, 0);
     fputs(" {\n    AttendForward a;\n", out);

@@ -29,11 +29,14 @@ static bool is_apart(const TileAttend *d) { return attend_width(d->q_columns) + 
 
 static bool choose_blocks(const CudaTarget *target, const TileAttend *d, Blocks *out) {
     static const Blocks all[] = {
-        {128, 1, 32, 1, 32, 2}, {128, 1, 16, 1, 16, 2}, {128, 1, 16, 1, 16, 1},
+        {128, 1, 32, 2, 32, 2}, {128, 1, 32, 1, 32, 2}, {128, 1, 16, 1, 16, 2}, {128, 1, 16, 1, 16, 1},
         {64, 1, 16, 1, 16, 2},  {64, 1, 16, 1, 16, 1},  {32, 1, 16, 1, 16, 1},
     };
+    // 32 queries a warp halve what is read from shared memory, if there are enough for every multiprocessor.
+    bool many = d->type != REAL_F32 && !d->masked && !is_apart(d) && d->queries > 64 &&
+                ceil_div(d->queries, 128) * attend_outers(d) >= target->processors;
     for (int fit = 2; fit >= 1; fit--)
-        for (size_t i = 0; i < (fit == 2 ? 2 : sizeof all / sizeof *all); i++) {
+        for (size_t i = many ? 0 : 1; i < (fit == 2 ? 3 : sizeof all / sizeof *all); i++) {
             *out = all[i];
             if (fit * shared_bytes(d, out) <= target->shared_bytes) return true;
         }

@@ -111,20 +111,26 @@ template <int m, int n> TGF_DEVICE void attend_zero(float (*acc)[n][4]) {
             for (int e = 0; e < 4; e++) acc[i][j][e] = 0;
 }
 
-// acc += a b^T of tiles of the same width: scores. a: at the warp's first row. Of f32, terms are taken in pairs (2t, 2t
-// + 1) where the fragments name (t, t + 4): the sum is the same.
+// Left operands of products, 16-bit: fragments of the warp's rows of a tile, columns [16 k, 16 k + 16).
+template <class R, int m, int width> TGF_DEVICE void attend_left(u32 (*left)[4], const char *a, int k) {
+    constexpr int pitch = R::template pitch<width>;
+    a += attend_lane() % 16 * pitch + attend_lane() / 16 * 16;
+#pragma unroll
+    for (int i = 0; i < m; i++) ldmatrix_x4(left[i], a + i * 16 * pitch + k * 32);
+}
+
+// acc += a b^T of tiles of the same width: scores. a: at the warp's first row; or, 16-bit, `held`: its fragments. Of
+// f32, terms are taken in pairs (2t, 2t + 1) where the fragments name (t, t + 4): the sum is the same.
 template <class R, int m, int n, int width>
-TGF_DEVICE void attend_rows_by_rows(float (*acc)[n][4], const char *a, const char *b) {
+TGF_DEVICE void attend_rows_by_rows(float (*acc)[n][4], const char *a, const char *b, u32 (*held)[m][4] = nullptr) {
     constexpr int pitch = R::template pitch<width>;
     int lane = attend_lane();
     if constexpr (R::bytes == 2) {
-        a += lane % 16 * pitch + lane / 16 * 16;
         b += (lane % 8 + lane / 16 * 8) * pitch + lane / 8 % 2 * 16;
 #pragma unroll
         for (int k = 0; k < width / 16; k++) {
-            u32 left[m][4];
-#pragma unroll
-            for (int i = 0; i < m; i++) ldmatrix_x4(left[i], a + i * 16 * pitch + k * 32);
+            u32 fresh[m][4], (*left)[4] = held ? held[k] : fresh;
+            if (!held) attend_left<R, m, width>(fresh, a, k);
 #pragma unroll
             for (int j = 0; j < n; j += 2) {
                 u32 right[4];
@@ -385,7 +391,7 @@ template <class D> TGF_DEVICE void attend_forward(const AttendForward &a) {
     int q0 = block * rows, mine = attend_warp() * 16 * m;
     AttendSight sight = attend_sight<D>(o, a.between, a.mask, a.last);
     int end = attend_key_end<D>(sight, attend_min(q0 + rows, D::queries));
-    int warp_end = q0 + mine < D::queries ? attend_key_end<D>(sight, q0 + mine + 16 * m) : 0;
+    int warp_end = q0 + mine < D::queries ? end : 0;
     const char *k = a.k + D::at_k(o) * R::bytes, *v = a.v + D::at_v(o) * R::bytes;
     char *q_tile = tgf_shared(), *tiles = q_tile + rows * R::template pitch<D::q_width>;
     attend_load<D, rows, D::q_width, D::q_row, D::q_column, D::q_columns>(
@@ -398,7 +404,18 @@ template <class D> TGF_DEVICE void attend_forward(const AttendForward &a) {
             to + k_bytes, v + t * D::v_row * R::bytes, D::keys - t);
         copy_async_commit();
     };
+    copy_async_commit();
     if (D::stages == 2 && end > 0) load(0, 0);
+    // Fragments of q are kept in registers where there are enough of them.
+    constexpr bool hold = R::bytes == 2 && D::hold_q;
+    u32 held[hold ? D::q_width / 16 : 1][m][4];
+    if constexpr (hold) {
+        copy_async_wait<1>();
+        sync_block();
+#pragma unroll
+        for (int i = 0; i < D::q_width / 16; i++)
+            attend_left<R, m, D::q_width>(held[i], q_tile + mine * R::template pitch<D::q_width>, i);
+    }
     AttendRowState<m> state;
     float out[m][D::v_width / 8][4];
     attend_zero<m, D::v_width / 8>(out);
@@ -416,10 +433,11 @@ template <class D> TGF_DEVICE void attend_forward(const AttendForward &a) {
         if (D::stages == 2 && t + t_block < end) load(t + t_block, stage ^ 1);
         const char *k_tile = tiles + stage * (k_bytes + v_bytes);
         if (D::stages == 2) stage ^= 1;
-        if (t >= warp_end) continue;
+        if (D::causal ? t > q0 + mine + 16 * m - 1 + sight.ahead : t >= warp_end) continue;
         float acc[m][n][4], shrink[m][2];
         attend_zero<m, n>(acc);
-        attend_rows_by_rows<R, m, n, D::q_width>(acc, q_tile + mine * R::template pitch<D::q_width>, k_tile);
+        attend_rows_by_rows<R, m, n, D::q_width>(acc, q_tile + mine * R::template pitch<D::q_width>, k_tile,
+                                                     hold ? held : nullptr);
         attend_turn<D, m, n>(acc);
         if (!attend_all_see<D>(sight, q0 + mine, t + t_block)) attend_exclude<D, m, n, false>(acc, sight, q0 + mine, t);
         attend_softmax<D, m, n>(state, acc, shrink);

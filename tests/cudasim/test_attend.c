@@ -133,6 +133,8 @@ static Case case_make(int i, uint32_t *seed) {
         f->query_position = 0, f->key_position = 1;
         c.scalars[0] = random_int(seed, 0, 40), c.scalars[1] = random_int(seed, 0, 40);
     }
+    // The last key that query 0 sees is the last but one of its block of keys.
+    if (i == 19) f->queries = f->keys = 130, c.scalars[0] = 62, c.scalars[1] = 0;
     f->bounded = i % 7 == 1 || i % 7 == 2;
     int layout = i == 9 || i == 11 ? 1 : random_int(seed, 0, 2);
     int64_t step = random_int(seed, 0, 2) ? 8 : 1; // of the first elements: 16-byte pieces, or not
