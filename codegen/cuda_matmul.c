@@ -148,13 +148,19 @@ static bool loads(const CudaSide *s, int size, int rows, int depth, int threads)
     return threads % per_line == 0 && (s->width > 2 || rows * depth / threads <= HELD_MOST);
 }
 
+double cuda_tiles_time(const CudaProduct *p, int tile_m, int tile_n, double speed) {
+    int64_t turns = ceil_div(cuda_product_tiles(p, tile_m, tile_n), p->target->processors);
+    return (double)turns * tile_m * tile_n / speed;
+}
+
 // Registers are left beside sums of 64 x 64 elements a warp where copies are few and their addresses simple.
 static bool plain(const CudaSide *s, bool tf32) {
     return s->width == 16 && (s->along_rest ? s->row.count : s->rest.count) <= 1 && (!tf32 || s->along_rest);
 }
 
 // The least time: tiles of the busiest multiprocessor, each as long as its work at the tiling's speed.
-static const CudaTiling *choose(const CudaProduct *p, const CudaTiling *tilings, int count, bool warps) {
+static const CudaTiling *choose(const CudaProduct *p, const CudaTiling *tilings, int count, bool warps,
+                                double *out_time) {
     const CudaTiling *best = NULL;
     double least = INFINITY;
     bool few = plain(&p->a, p->tf32) && plain(&p->b, p->tf32);
@@ -165,10 +171,10 @@ static const CudaTiling *choose(const CudaProduct *p, const CudaTiling *tilings,
                       (t->m / t->warps_m * (t->n / t->warps_n) > 64 * 32 && !few) ||
                       !loads(&p->a, p->size, t->m, depth, threads) || !loads(&p->b, p->size, t->n, depth, threads)))
             continue;
-        int64_t turns = ceil_div(cuda_product_tiles(p, t->m, t->n), p->target->processors);
-        double time = (double)turns * t->m * t->n / t->speed;
+        double time = cuda_tiles_time(p, t->m, t->n, t->speed);
         if (time < least) best = t, least = time;
     }
+    *out_time = least;
     return best;
 }
 
@@ -180,8 +186,10 @@ static Status check_grid(const char *name, int64_t blocks) {
 }
 
 static Status warp_form(FILE *out, const CudaProduct *p, CudaLaunch *launch) {
-    const CudaTiling *t = choose(p, warp_tilings, sizeof warp_tilings / sizeof *warp_tilings, true);
+    double time;
+    const CudaTiling *t = choose(p, warp_tilings, sizeof warp_tilings / sizeof *warp_tilings, true, &time);
     if (!t) return status_make(STATUS_INTERNAL, "%s: no tiles for this product", p->name);
+    if (cuda_matmul_wgmma(out, p, time, launch)) return status_ok();
     launch->blocks = cuda_product_tiles(p, t->m, t->n);
     launch->threads = cuda_tiling_threads(t);
     launch->shared_bytes = cuda_tiling_shared(p, t);
@@ -195,7 +203,8 @@ static Status warp_form(FILE *out, const CudaProduct *p, CudaLaunch *launch) {
 }
 
 static Status scalar_form(FILE *out, CudaProduct *p, CudaLaunch *launch) {
-    const CudaTiling *t = choose(p, scalar_tilings, sizeof scalar_tilings / sizeof *scalar_tilings, false);
+    double time;
+    const CudaTiling *t = choose(p, scalar_tilings, sizeof scalar_tilings / sizeof *scalar_tilings, false, &time);
     CudaSide *sides[] = {&p->a, &p->b};
     for (int i = 0; i < 2; i++) // tiles lie along the rows: what runs along the depth is turned by copies of an element
         if (sides[i]->along_rest) sides[i]->width = p->size;

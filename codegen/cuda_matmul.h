@@ -35,6 +35,8 @@ typedef struct CudaTiling {
 
 int cuda_tiling_threads(const CudaTiling *t);
 int64_t cuda_tiling_shared(const CudaProduct *p, const CudaTiling *t);
+// Work of the busiest multiprocessor with tiles of this size, at this speed.
+double cuda_tiles_time(const CudaProduct *p, int tile_m, int tile_n, double speed);
 int64_t cuda_product_tiles(const CudaProduct *p, int tile_m, int tile_n);
 
 // `struct NAME_shape {...};`
@@ -43,3 +45,7 @@ void cuda_shape_text(FILE *out, const CudaProduct *p, const CudaTiling *t);
 void cuda_head_text(FILE *out, const CudaProduct *p, int threads, int nmaps);
 // `NAME_shape` as the arguments of a template's `run`: "b0 + 128, b1, b2".
 void cuda_bases_text(FILE *out, const CudaProduct *p);
+
+// The form for Hopper's warpgroups (cuda_matmul_wgmma.c), when it takes less than `time`. False: it does not, or it is
+// not for this product; nothing is written then.
+bool cuda_matmul_wgmma(FILE *out, const CudaProduct *p, double time, CudaLaunch *out_launch);

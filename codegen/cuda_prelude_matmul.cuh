@@ -28,6 +28,7 @@ struct alignas(16) MatmulPiece {
 // ---- element types: Memory as it lies in memory; mma: of depth 32 bytes
 struct MatmulBf16 {
     typedef u16 Memory;
+    static const bool is_bf16 = true;
     TGF_DEVICE void mma(float *d, u32 *a, u32 *b) { mma_bf16(d, a, b); }
     TGF_DEVICE void fit(u32 *) {}
     TGF_DEVICE u16 round(float x) { return to_bf16(x); }
@@ -35,6 +36,7 @@ struct MatmulBf16 {
 };
 struct MatmulF16 {
     typedef u16 Memory;
+    static const bool is_bf16 = false;
     TGF_DEVICE void mma(float *d, u32 *a, u32 *b) { mma_f16(d, a, b); }
     TGF_DEVICE void fit(u32 *) {}
     TGF_DEVICE u16 round(float x) { return to_f16(x); }
@@ -207,6 +209,23 @@ template <class S, int each> TGF_DEVICE void matmul_put(char *c, u32 m, u32 n, c
     }
 }
 
+// `each` elements from a line of a tile in shared memory: f32 sums, or (out_size 2) already rounded.
+template <class S, int each, int out_size> TGF_DEVICE void matmul_put_line(char *c, u32 m, u32 n, const char *from) {
+    typedef typename S::Real::Memory Memory;
+    if (out_size == 4) {
+        float x[each];
+#pragma unroll
+        for (int i = 0; i < each; i++) x[i] = ((const float *)from)[i];
+        matmul_put<S, each>(c, m, n, x);
+    } else if (each > 1 && (S::N % each == 0 ? n < S::N : n + each <= S::N)) {
+        gstore((MatmulPiece *)(c + S::C::row(m) + S::C::column(n)), *(const MatmulPiece *)from);
+    } else {
+#pragma unroll
+        for (int i = 0; i < each; i++)
+            if (n + i < S::N) gstore((Memory *)(c + S::C::row(m) + S::C::column(n + i)), ((const Memory *)from)[i]);
+    }
+}
+
 // ---- tensor cores, by warps
 
 // Fragments of 16 rows and 32 bytes of depth from a tile. `by_rows`: order of the four 8-row, 16-byte quarters: the two
@@ -366,30 +385,15 @@ template <class S> struct WarpMatmul {
             int r = i / per_line, n = i % per_line * each;
             if (S::M % S::tile_m && at.m + r >= S::M) break;
             const char *from = shared + r * out_line + n * out_size;
-            put_line<each>(c + S::C::batch(at.batch), at.m + r, at.n + n, from);
+            matmul_put_line<S, each, out_size>(c + S::C::batch(at.batch), at.m + r, at.n + n, from);
         }
         meet<block>(); // the next tile's stages take the place
-    }
-
-    // `each` elements from a line of the tile, as out_size has them.
-    template <int each> TGF_DEVICE void put_line(char *c, u32 m, u32 n, const char *from) {
-        if (out_size == 4) {
-            float x[each];
-#pragma unroll
-            for (int i = 0; i < each; i++) x[i] = ((const float *)from)[i];
-            matmul_put<S, each>(c, m, n, x);
-        } else if (each > 1 && (S::N % each == 0 ? n < S::N : n + each <= S::N)) {
-            gstore((MatmulPiece *)(c + S::C::row(m) + S::C::column(n)), *(const MatmulPiece *)from);
-        } else {
-#pragma unroll
-            for (int i = 0; i < each; i++)
-                if (n + i < S::N) gstore((Memory *)(c + S::C::row(m) + S::C::column(n + i)), ((const Memory *)from)[i]);
-        }
     }
 
     // block: the warps that take part are the whole block; else its first ones.
     template <bool block> TGF_DEVICE void run(const char *a, const char *b, char *c) {
         int thread = (int)threadIdx.x;
+        if (!block && thread >= threads) return;
         char *shared = tgf_shared();
         for (u32 tile = blockIdx.x; tile < MatmulTile<S>::tiles; tile += gridDim.x) {
             float sum[fm][2 * fn][4];

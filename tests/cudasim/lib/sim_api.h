@@ -12,8 +12,9 @@ typedef struct SimIndex {
 
 typedef struct SimThread { // of the running thread; the same address for all of the thread's life
     SimIndex thread, block, block_dim, grid_dim;
-    int number;   // in the block
-    char *shared; // 1024-byte aligned
+    int number;                // in the block
+    unsigned long long serial; // of the block's run: no other, of any kernel, has the same
+    char *shared;              // 1024-byte aligned
     long long shared_bytes;
 } SimThread;
 
@@ -32,6 +33,8 @@ typedef struct SimApi {
     void (*copy_commit)(void);
     void (*copy_wait)(int groups);
     void (*fail)(const char *what); // does not return
+    void (*sleep)(void);            // until somebody calls wake
+    void (*wake)(void);             // all that sleep may go on, in any order
     // Each lane brings an array of pointers: see sim_warp.c.
     SimAction *mma_bf16, *mma_f16, *mma_tf32; // {float *d, const unsigned *a, const unsigned *b}
     SimAction *ldmatrix, *ldmatrix_t;         // {unsigned *r, const char *row}

@@ -37,7 +37,7 @@ typedef struct Fiber {
 } Fiber;
 
 typedef struct Warp {
-    uint32_t ready, done, arrived, blocked; // lanes: arrived at the warp's meeting, blocked at a barrier
+    uint32_t ready, done, arrived, blocked, asleep; // lanes: arrived at the warp's meeting, blocked at a barrier
     SimAction *action;
     const char *what;
     void *mine[32];
@@ -285,9 +285,24 @@ static void api_copy_wait(int groups) {
     f->ncopies = kept;
 }
 
-const SimApi sim_api_table = {api_self,       api_touch,       api_touch_shared, api_meet_warp, api_barrier,
-                              api_copy_async, api_copy_commit, api_copy_wait,    api_fail,      sim_mma_bf16,
-                              sim_mma_f16,    sim_mma_tf32,    sim_ldmatrix,     sim_ldmatrix_t};
+static void api_sleep(void) {
+    Fiber *f = sim->now;
+    Warp *w = &sim->warp[f->pub.number / 32];
+    w->ready &= ~(1u << f->pub.number % 32);
+    w->asleep |= 1u << f->pub.number % 32;
+    leave(f);
+}
+
+static void api_wake(void) {
+    for (int i = 0; i < sim->threads / 32; i++) {
+        sim->warp[i].ready |= sim->warp[i].asleep;
+        sim->warp[i].asleep = 0;
+    }
+}
+
+const SimApi sim_api_table = {
+    api_self, api_touch, api_touch_shared, api_meet_warp, api_barrier, api_copy_async, api_copy_commit, api_copy_wait,
+    api_fail, api_sleep, api_wake,         sim_mma_bf16,  sim_mma_f16, sim_mma_tf32,   sim_ldmatrix,    sim_ldmatrix_t};
 
 static void fiber_main(void) {
     sim->launch->kernel->call(sim->launch->params);
@@ -318,6 +333,10 @@ static void stuck(void) {
     for (int i = 0; i < sim->threads / 32 && n + 120 < sizeof text; i++) {
         const Warp *w = &sim->warp[i];
         char lanes[200];
+        if (w->asleep) {
+            lanes_text(lanes, sizeof lanes, w->asleep, i);
+            n += (size_t)snprintf(text + n, sizeof text - n, " %.60s at barrier_wait,", lanes);
+        }
         if (!w->arrived) continue;
         lanes_text(lanes, sizeof lanes, w->arrived, i);
         n += (size_t)snprintf(text + n, sizeof text - n, " %.60s at %s,", lanes, w->what);
@@ -333,6 +352,8 @@ static int pick_lane(uint32_t ready, int from, bool down) {
     return (i + from) & 31;
 }
 
+static unsigned long long serials;
+
 static void block_run(char *shared) {
     Sim *s = sim;
     int warps = s->threads / 32, warp = 0;
@@ -344,8 +365,10 @@ static void block_run(char *shared) {
     memset(s->barrier, 0, sizeof s->barrier);
     s->done = 0;
     memset(shared, 0xff, s->launch->shared_bytes);
+    unsigned long long serial = __atomic_add_fetch(&serials, 1, __ATOMIC_RELAXED);
     for (int i = 0; i < s->threads; i++) {
         Fiber *f = &s->fiber[i];
+        f->pub.serial = serial;
         f->sp = sim_fiber_make(f->stack, STACK, fiber_main);
         f->barrier = -1;
         f->ncopies = 0;
