@@ -149,7 +149,8 @@ static int load_library(const char *bytes, size_t n, const SimLibrary **out, cha
         if (f && fclose(f)) ok = false;
         if (!ok || !sim_load(path, &loaded[i].library, log, log_bytes)) bad = SIM_INVALID_IMAGE;
         else loaded[nloaded++].hash = h;
-        unlink(path);
+        // The file stays: an inode that came free while its library is loaded would make dlopen take a later one for it.
+        if (bad) unlink(path);
     }
     *out = bad ? NULL : &loaded[i].library;
     pthread_mutex_unlock(&lock);
