@@ -86,6 +86,7 @@ bool sim_build(const char *text, size_t bytes, const char *to, char *log, size_t
                     "-fno-rtti",
                     "-shared",
                     "-fPIC",
+                    "-fno-gnu-unique", // kernels of two libraries may bear one name
                     "-DTGF_CUDASIM",
                     "-I" TGF_CUDASIM_INCLUDE,
                     "-o",
