@@ -15,7 +15,8 @@ Status attend_check_cuda(const char *name, const TileAttend *d) {
     bool ok = d->queries >= 0 && d->keys >= 0 && d->q_columns > 0 && d->v_columns > 0 && d->outer_count <= TILE_AXES;
     for (int i = 0; ok && i < d->outer_count; i++) ok = d->outer[i] >= 0 && checked_mul(outers, d->outer[i], &outers);
     int64_t rows = d->queries > d->keys ? d->queries : d->keys, all;
-    ok = ok && rows < most && checked_mul(outers, rows / 16 + 1, &all) && all < most;
+    // A launch has at most twice as many blocks of 16 keys, and once as many of queries.
+    ok = ok && rows < most && checked_mul(outers, rows / 16 + 1, &all) && all < most / 2;
     if (!ok) return status_make(STATUS_INVALID, "attention '%s': an extent is negative or too large", name);
     if (d->q_columns > ATTEND_WIDEST || d->v_columns > ATTEND_WIDEST)
         return status_make(STATUS_UNSUPPORTED,
