@@ -86,7 +86,8 @@ Status nccl_taken(CommNccl *c, NcclRank *r, NcclComm comm, NcclResult result, co
         NcclResult asked = c->api->ncclCommGetAsyncError(comm, &result);
         if (asked != NCCL_OK) result = asked;
     }
-    return nccl_status(c->api, result, what);
+    if (result != NCCL_OK && atomic_load(&c->stopped)) return nccl_stopped(c); // and this is what came of it
+    return nccl_status(c->api, comm, result, what);
 }
 
 // The first thing that went wrong anywhere, while the host waits for the GPU.
@@ -100,9 +101,10 @@ Status nccl_watch(void *context, DeviceCuda *d) {
         if (!comm) continue;
         c->api->ncclCommGetAsyncError(comm, &result);
         if (result == NCCL_OK || result == NCCL_IN_PROGRESS) continue;
+        if (atomic_load(&c->stopped)) return nccl_stopped(c);
         char where[250];
         device_cuda_where(d, where, sizeof where);
-        Status s = nccl_status(c->api, result, "NCCL");
+        Status s = nccl_status(c->api, comm, result, "NCCL");
         return status_make(STATUS_COMM, "rank %d: %.200s%s%.240s", d->rank, s.message, *where ? "; " : "", where);
     }
     return status_ok();
@@ -114,7 +116,7 @@ static Status split(CommNccl *c, NcclRank *r, int color, int key, NcclComm *out_
     config.blocking = 0;
     NcclComm made = NULL;
     NcclResult result = c->api->ncclCommSplit(r->world, color, key, &made, &config);
-    if (result != NCCL_OK && result != NCCL_IN_PROGRESS) return nccl_status(c->api, result, "ncclCommSplit");
+    if (result != NCCL_OK && result != NCCL_IN_PROGRESS) return nccl_status(c->api, r->world, result, "ncclCommSplit");
     STATUS_TRY(nccl_taken(c, r, r->world, NCCL_IN_PROGRESS, "ncclCommSplit"));
     if (color == NCCL_NO_COLOR) return status_ok();
     int64_t begin = now_ms();
@@ -133,7 +135,7 @@ static Status open_comms(CommNccl *c, NcclRank *r) {
     NcclConfig config = NCCL_CONFIG;
     config.blocking = 0;
     NcclResult result = c->api->ncclCommInitRankConfig(&r->world, c->nranks, c->id, r->rank, &config);
-    if (result != NCCL_OK && result != NCCL_IN_PROGRESS) return nccl_status(c->api, result, "ncclCommInitRank");
+    if (result != NCCL_OK && result != NCCL_IN_PROGRESS) return nccl_status(c->api, NULL, result, "ncclCommInitRank");
     STATUS_TRY(nccl_taken(c, r, r->world, NCCL_IN_PROGRESS, "ncclCommInitRank"));
     for (int i = 0; i < c->ngroups; i++)
         STATUS_TRY(split(c, r, (int)plan_coord(p, ~c->groups[i], r->rank), (int)plan_coord(p, c->groups[i], r->rank),
