@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The communicator of GPUs under the suite of all communicators, on simulated GPUs and NCCL: what ranks send lies on
 // the host there, so each call brings it to the device and back.
-#define _GNU_SOURCE
 #include "base/checked.h"
 #include "runtime/comm_nccl.h"
 #include "tests/comm/suite.h"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The executor on simulated GPUs: hand-made plans, one rank and several, told step by step, captured and replayed, and
 // each seeded mistake reported by the stand-ins or by the runtime.
-#define _GNU_SOURCE
 #include "runtime/bind.h"
 #include "runtime/cuda_fault.h"
 #include "runtime/exec.h"
