@@ -68,7 +68,7 @@ static Status call_inside(CommNccl *c, NcclRank *r, const CommCall *call) {
     if (!device_cuda_fails(d, CUDA_FAULT_MISSING_EVENT, call->step) || d->capturing)
         STATUS_TRY(follow(c, r, r->ready, d->compute, r->collectives));
     if (!joins) device_cuda_mark(d, r->collectives, 1, call->step + 1);
-    if (opens) STATUS_TRY(nccl_status(c->api, c->api->ncclGroupStart(), "ncclGroupStart"));
+    if (opens) STATUS_TRY(nccl_status(c->api, comm, c->api->ncclGroupStart(), "ncclGroupStart"));
     if (opens || joins) r->bucket = call->step;
     if (!device_cuda_fails(d, CUDA_FAULT_DROP_COMM, call->step))
         STATUS_TRY(nccl_collective(c, r, call, comm, ways, me));
@@ -254,7 +254,8 @@ static Status make_inside(CommNccl *c) {
         if (c->options.nlocal > gpus)
             return status_make(STATUS_UNSUPPORTED, "%d ranks need as many GPUs, this machine has %d", c->options.nlocal,
                                gpus);
-        if (!c->options.world) STATUS_TRY(nccl_status(c->api, c->api->ncclGetUniqueId(&c->id), "ncclGetUniqueId"));
+        if (!c->options.world)
+            STATUS_TRY(nccl_status(c->api, NULL, c->api->ncclGetUniqueId(&c->id), "ncclGetUniqueId"));
     }
     if (!(c->ranks = calloc((size_t)c->nranks, sizeof *c->ranks)))
         return status_make(STATUS_MEMORY, "no memory for %d ranks", c->nranks);

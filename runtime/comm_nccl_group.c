@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The communicators: one of all ranks, from which each group and each lane is split off; made without blocking, so that
 // a rank that never comes is noticed; ended, all of them, as soon as one rank has failed.
+#define _GNU_SOURCE
 #include "runtime/comm_nccl.h"
 #include <stdlib.h>
 #include <string.h>
@@ -86,7 +87,8 @@ Status nccl_taken(CommNccl *c, NcclRank *r, NcclComm comm, NcclResult result, co
         NcclResult asked = c->api->ncclCommGetAsyncError(comm, &result);
         if (asked != NCCL_OK) result = asked;
     }
-    return nccl_status(c->api, result, what);
+    if (result != NCCL_OK && atomic_load(&c->stopped)) return nccl_stopped(c); // and this is what came of it
+    return nccl_status(c->api, comm, result, what);
 }
 
 // The first thing that went wrong anywhere, while the host waits for the GPU.
@@ -100,9 +102,10 @@ Status nccl_watch(void *context, DeviceCuda *d) {
         if (!comm) continue;
         c->api->ncclCommGetAsyncError(comm, &result);
         if (result == NCCL_OK || result == NCCL_IN_PROGRESS) continue;
+        if (atomic_load(&c->stopped)) return nccl_stopped(c);
         char where[250];
         device_cuda_where(d, where, sizeof where);
-        Status s = nccl_status(c->api, result, "NCCL");
+        Status s = nccl_status(c->api, comm, result, "NCCL");
         return status_make(STATUS_COMM, "rank %d: %.200s%s%.240s", d->rank, s.message, *where ? "; " : "", where);
     }
     return status_ok();
@@ -114,7 +117,7 @@ static Status split(CommNccl *c, NcclRank *r, int color, int key, NcclComm *out_
     config.blocking = 0;
     NcclComm made = NULL;
     NcclResult result = c->api->ncclCommSplit(r->world, color, key, &made, &config);
-    if (result != NCCL_OK && result != NCCL_IN_PROGRESS) return nccl_status(c->api, result, "ncclCommSplit");
+    if (result != NCCL_OK && result != NCCL_IN_PROGRESS) return nccl_status(c->api, r->world, result, "ncclCommSplit");
     STATUS_TRY(nccl_taken(c, r, r->world, NCCL_IN_PROGRESS, "ncclCommSplit"));
     if (color == NCCL_NO_COLOR) return status_ok();
     int64_t begin = now_ms();
@@ -133,7 +136,7 @@ static Status open_comms(CommNccl *c, NcclRank *r) {
     NcclConfig config = NCCL_CONFIG;
     config.blocking = 0;
     NcclResult result = c->api->ncclCommInitRankConfig(&r->world, c->nranks, c->id, r->rank, &config);
-    if (result != NCCL_OK && result != NCCL_IN_PROGRESS) return nccl_status(c->api, result, "ncclCommInitRank");
+    if (result != NCCL_OK && result != NCCL_IN_PROGRESS) return nccl_status(c->api, NULL, result, "ncclCommInitRank");
     STATUS_TRY(nccl_taken(c, r, r->world, NCCL_IN_PROGRESS, "ncclCommInitRank"));
     for (int i = 0; i < c->ngroups; i++)
         STATUS_TRY(split(c, r, (int)plan_coord(p, ~c->groups[i], r->rank), (int)plan_coord(p, c->groups[i], r->rank),
@@ -181,9 +184,28 @@ Status nccl_open(CommNccl *c, NcclRank *r) {
 }
 
 // ---- ending ---------------------------------------------------------------------------------------------------------
+enum { PATIENCE_MS = 10000 };
+
 // By its number: lanes, groups, the one they were split from.
 static NcclComm *comm_at(const CommNccl *c, NcclRank *r, int i) {
     return i < c->nlanes ? &r->lane[i] : i < c->nlanes + c->ngroups ? &r->group[i - c->nlanes] : &r->world;
+}
+
+// ncclCommAbort stops what runs and then waits for everything that knows the communicator; should that never come, the
+// process goes on without it: a thread of its own, a little patience, and the rest is left to the process's end.
+typedef struct Ending {
+    const NcclApi *api;
+    const CudaApi *cuda;
+    CuContext context;
+    int count;
+    NcclComm comm[];
+} Ending;
+
+static void *end_comms(void *context) {
+    Ending *e = context;
+    e->cuda->cuCtxSetCurrent(e->context);
+    for (int i = 0; i < e->count; i++) e->api->ncclCommAbort(e->comm[i]);
+    return NULL;
 }
 
 void nccl_abort_rank(CommNccl *c, NcclRank *r) {
@@ -191,15 +213,26 @@ void nccl_abort_rank(CommNccl *c, NcclRank *r) {
     r->aborted = true;
     if (r->bucket >= 0) c->api->ncclGroupEnd();
     r->bucket = -1;
-    for (int i = 0; i <= c->nlanes + c->ngroups; i++) {
+    int most = c->nlanes + c->ngroups + 1;
+    Ending *e = calloc(1, sizeof *e + (size_t)most * sizeof *e->comm);
+    if (!e) return;
+    *e = (Ending){.api = c->api, .cuda = c->cuda, .context = r->d->context};
+    for (int i = 0; i < most; i++) {
         NcclComm *at = comm_at(c, r, i);
-        if (*at) c->api->ncclCommAbort(*at);
+        if (*at) e->comm[e->count++] = *at;
         *at = NULL;
     }
+    device_cuda_drop_graphs(r->d); // they hold on to the communicators
+    pthread_t thread;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += PATIENCE_MS / 1000;
+    if (pthread_create(&thread, NULL, end_comms, e)) return;
+    if (pthread_timedjoin_np(thread, NULL, &until)) pthread_detach(thread); // e stays
+    else free(e);
 }
 
 static void close_comms(CommNccl *c) {
-    enum { PATIENCE_MS = 10000 };
     for (int i = 0; i <= c->nlanes + c->ngroups; i++) { // one by one, each on all ranks of this process
         int64_t begin = now_ms();
         for (int k = 0; k < c->nranks; k++) {

@@ -88,7 +88,7 @@ static Status load_nccl(NcclApi *api) {
     STATUS_TRY(library_open(&l));
     NCCL_SYMBOLS(LOAD)
     memcpy(api->path, l.path, sizeof api->path);
-    STATUS_TRY(nccl_status(api, api->ncclGetVersion(&api->version), "ncclGetVersion"));
+    STATUS_TRY(nccl_status(api, NULL, api->ncclGetVersion(&api->version), "ncclGetVersion"));
     if (api->version < NCCL_VERSION_LEAST)
         return status_make(STATUS_UNSUPPORTED,
                            "the NCCL of this machine is too old: %s is version %d, not 2.18 or newer", l.path,
@@ -137,9 +137,9 @@ Status nvrtc_status(const NvrtcApi *api, NvrtcResult r, const char *what) {
     return status_make(STATUS_INTERNAL, "%s: %s", what, text ? text : "unknown error");
 }
 
-Status nccl_status(const NcclApi *api, NcclResult r, const char *what) {
+Status nccl_status(const NcclApi *api, NcclComm comm, NcclResult r, const char *what) {
     if (r == NCCL_OK) return status_ok();
-    const char *text = api->ncclGetErrorString(r), *last = api->ncclGetLastError(NULL);
+    const char *text = api->ncclGetErrorString(r), *last = api->ncclGetLastError(comm);
     bool more = last && *last && (!text || strcmp(last, text));
     return status_make(STATUS_COMM, "%s: %s%s%.200s", what, text ? text : "unknown error", more ? ": " : "",
                        more ? last : "");

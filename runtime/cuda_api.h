@@ -293,7 +293,7 @@ Status cublas_api(const CublasApi **out_api);
 // "WHAT: the library's own words". OK for the libraries' zero.
 Status cuda_status(const CudaApi *api, CuResult result, const char *what);
 Status nvrtc_status(const NvrtcApi *api, NvrtcResult result, const char *what);
-Status nccl_status(const NcclApi *api, NcclResult result, const char *what);
+Status nccl_status(const NcclApi *api, NcclComm comm, NcclResult result, const char *what); // comm: NULL is fine
 Status cublas_status(const CublasApi *api, CublasResult result, const char *what);
 
 #define CUDA_TRY(api, call, what)                                                                                      \

@@ -51,7 +51,7 @@ static void step_text(const DeviceCuda *d, int64_t step, char *out, size_t size)
     const PlanProgram *g = &d->plan->programs[d->program];
     int stage = plan_stage(d->plan, d->rank);
     *out = 0;
-    if (step < 0 || step >= g->count[stage]) return;
+    if (d->program >= d->plan->nprograms || step < 0 || step >= g->count[stage]) return;
     const PlanStep *s = &g->steps[stage][step];
     const char *what = s->kind == PLAN_STEP_RUN    ? d->plan->funcs[s->what].name
                        : s->kind == PLAN_STEP_ZERO ? ""
@@ -114,7 +114,11 @@ Status device_cuda_wait(DeviceCuda *d, CuStream s) {
     for (int64_t turn = 0;; turn++) {
         CuResult r = d->api->cuStreamQuery(s);
         if (r == CU_OK) return status_ok();
-        if (r != CU_ERROR_NOT_READY) return failed_where(d, cuda_status(d->api, r, "the GPU stopped"));
+        if (r != CU_ERROR_NOT_READY) {
+            Status told = d->watch ? d->watch(d->watch_context, d) : status_ok();
+            if (strstr(told.message, COMM_STOPPED)) return told; // by another rank, and this is what came of it
+            return failed_where(d, cuda_status(d->api, r, "the GPU stopped"));
+        }
         if (turn < 2000) continue; // short waits end here
         if (d->watch && turn % 16 == 0) STATUS_TRY(d->watch(d->watch_context, d));
         int64_t now = now_ms();
@@ -339,12 +343,18 @@ void device_cuda_drop_graphs(DeviceCuda *d) {
     }
 }
 
+enum { FREE_MS = 10000 };
+
 // ---- making ---------------------------------------------------------------------------------------------------------
 static void gpu_free(Device *device) {
     DeviceCuda *d = (DeviceCuda *)device;
     const CudaApi *a = d->api;
     if (d->context) {
         device_cuda_enter(d);
+        d->watch = NULL;
+        d->timeout_ms = FREE_MS;
+        Status idle = d->words ? device_cuda_wait(d, d->compute) : status_ok();
+        if (idle.code == STATUS_COMM) return; // it hangs, and so would everything below: left to the process's end
         device_cuda_drop_graphs(d);
         if (d->module) a->cuModuleUnload(d->module);
         if (d->memory) a->cuMemFree(d->memory);

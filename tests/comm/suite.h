@@ -151,6 +151,19 @@ static void suite_expect(const CommCall *c, void *const *sends, int n, int me, v
     }
 }
 
+// A communicator that sums in an order of its own and loses NaNs in maxima (NCCL) sets this before its cases.
+static bool suite_loose __attribute__((unused));
+
+static bool suite_same(const CommCall *c, const void *got, const void *expected, int64_t n) {
+    if (!memcmp(got, expected, (size_t)(n * plan_dtype_bytes(c->dtype)))) return true;
+    bool sums = (c->kind == COMM_ALL_REDUCE || c->kind == COMM_REDUCE_SCATTER) && c->reduce == REDUCE_SUM;
+    if (!suite_loose || !sums || c->dtype < PLAN_F32) return false;
+    double off = c->dtype == PLAN_BF16 ? 1 : c->dtype == PLAN_F16 ? 0.1 : c->dtype == PLAN_F32 ? 1e-4 : 1e-12;
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs(suite_get(got, c->dtype, i) - suite_get(expected, c->dtype, i)) <= off)) return false;
+    return true;
+}
+
 // ---- values ---------------------------------------------------------------------------------------------------------
 static void suite_fill(void *p, PlanDType t, int64_t n, int rank, bool with_nan) {
     for (int64_t i = 0; i < n; i++) {
@@ -207,7 +220,7 @@ static void suite_case(Suite *s, CommCall c, bool in_place, bool with_nan) {
         suite_run(s);
         for (int r = 0; r < s->nranks; r++) {
             CHECK_OK(s->status[r]);
-            if (memcmp(got[r], expected[r], (size_t)(receive * element)) && !check_failures++)
+            if (!suite_same(&c, got[r], expected[r], receive) && !check_failures++)
                 printf("%s of %s [%lld, %lld, %lld] over %u of %d ranks, in place %d, try %d: rank %d has other bits\n",
                        comm_kind_name(c.kind), plan_dtype_name(c.dtype), (long long)c.outer, (long long)c.middle,
                        (long long)c.inner, c.mesh, s->nranks, in_place, again, r);
@@ -509,7 +522,7 @@ static void suite_timeout(CommMakeFn *make) {
     suite_close(&s);
 }
 
-static int comm_suite(const char *name, CommMakeFn *make) {
+static __attribute__((unused)) int comm_suite(const char *name, CommMakeFn *make) {
     suite_collectives(make);
     suite_counted(make);
     suite_pipeline(make);
