@@ -14,7 +14,6 @@
 bool nest_index_varies(NestEmit *e, const KIndex *x);
 bool nest_varies(NestEmit *e, const KExpr *x);
 void nest_remember(NestEmit *e, const KExpr *x, NestName name);
-void nest_undo(NestEmit *e, int mark);
 void nest_forget_loads(NestEmit *e, uint64_t bufs);
 const char *nest_settle(NestEmit *e, const KExpr *x);
 const char *nest_right_side(NestEmit *e, const KExpr *x);

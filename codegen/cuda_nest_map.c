@@ -293,6 +293,7 @@ static void map_column(const CudaTarget *target, const Shape *shape, const NestS
 
 // most: 1024, or what every section of a kernel has.
 void nest_map(const CudaTarget *target, const Kernel *k, const NestSection *s, int most, NestMap *out) {
+    if (nest_map_scatter(target, k, s, out) || nest_map_scan(target, s, out)) return;
     memset(out, 0, sizeof *out);
     Shape shape = {.k = k, .point_var = s->nvars ? s->var[s->nvars - 1].var : -1};
     bool guarded = false;

@@ -473,6 +473,40 @@ static void shape_chunks(Shape *s) {
     put(k, lanes, y, here, kb_add(k, load(k, y, before), load(k, x, here)));
 }
 
+// A scatter: updates that ids name, added to rows that lie there or to those of another value.
+static void shape_picked(Shape *s) {
+    Kernel *k = s->k;
+    int64_t picks = 3 * s->rows, rows = picks < 37 ? picks : 37;
+    bool in_place = s->rows % 2;
+    int y = kernel_buf(k, DT_F32, true), base = in_place ? y : kernel_buf(k, DT_F32, false);
+    int ids = kernel_buf(k, DT_I32, false), x = kernel_buf(k, s->type, false), r, c, t, sum = kernel_acc(k);
+    KBody *point = open_loop(k, &k->body, KLOOP_PARALLEL, rows, &r);
+    point = open_loop(k, point, KLOOP_PARALLEL, s->columns, &c);
+    kbody_acc(k, point, sum, KREDUCE_SUM);
+    KBody *body = open_loop(k, point, KLOOP_SERIAL, picks, &t);
+    KExpr *is = kb_eq(k, kb_load(k, ids, at(0, 1, t, ONE)), kb_var(k, r));
+    is = kb_and(k, is, kb_lt(k, kb_load(k, ids, at(0, 1, t, ONE)), kb_const(k, DT_I32, 30)));
+    KExpr *update = load(k, x, at(0, 2, t, s->columns, c, ONE));
+    kbody_update(k, body, sum, kb_select(k, is, update, kb_const(k, DT_F32, 0)));
+    KIndex i = at(0, 2, r, s->columns, c, ONE);
+    put(k, point, y, i, kb_add(k, load(k, base, i), kb_acc(k, sum, DT_F32)));
+}
+
+// Running sums down the columns, from the last place to the first where there is an odd number of columns.
+static void shape_running(Shape *s) {
+    Kernel *k = s->k;
+    int y = kernel_buf(k, DT_F32, true), x = kernel_buf(k, s->type, false), c, v;
+    bool back = s->columns % 2;
+    int64_t first = back ? (s->rows - 1) * s->columns : 0, step = back ? -s->columns : s->columns;
+    KBody *line = open_loop(k, &k->body, KLOOP_PARALLEL, s->columns, &c);
+    put(k, line, y, at(first, 1, c, ONE), load(k, x, at(first, 1, c, ONE)));
+    if (s->rows == 1) return;
+    KBody *body = open_loop(k, line, KLOOP_SERIAL, s->rows - 1, &v);
+    KIndex before = at(first, 2, c, ONE, v, step), here = before;
+    here.base += step;
+    put(k, body, y, here, kb_add(k, load(k, y, before), load(k, x, here)));
+}
+
 static void add_shape(const char *name, void (*build)(Shape *s), int64_t rows, int64_t columns, DType type, bool off) {
     Shape s = {.k = kernel_new(arena, ""), .rows = rows, .columns = columns, .type = type};
     build(&s);
@@ -500,14 +534,14 @@ static void test_shapes(void) {
     static const struct {
         const char *name;
         void (*build)(Shape *s);
-    } shapes[] = {{"map", shape_map},      {"rows", shape_rows},     {"columns", shape_columns},
-                  {"total", shape_total},  {"pieces", shape_pieces}, {"turned", shape_turned},
-                  {"chunks", shape_chunks}};
+    } shapes[] = {{"map", shape_map},       {"rows", shape_rows},     {"columns", shape_columns},
+                  {"total", shape_total},   {"pieces", shape_pieces}, {"turned", shape_turned},
+                  {"chunks", shape_chunks}, {"picked", shape_picked}, {"running", shape_running}};
     static const int64_t extents[][2] = {{1, 1},    {3, 1},   {1, 3},    {31, 33},  {33, 31},  {3, 1000},
                                          {1000, 3}, {33, 64}, {1025, 8}, {5, 1025}, {2, 2048}, {70, 72}};
     static const DType types[] = {DT_F32, DT_BF16, DT_F16};
-    for (int i = 0; i < 7; i++)
-        for (int j = 0; j < 12; j++)
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (size_t j = 0; j < 12; j++)
             add_shape(shapes[i].name, shapes[i].build, extents[j][0], extents[j][1], types[(i + j) % 3],
                       (i + j) % 4 == 3);
     run_all();
@@ -518,7 +552,7 @@ int main(int argc, char **argv) {
     arena = arena_new();
     for (int i = 0; i < PROCESSORS; i++) CHECK_OK(cuda_target_make("sm_90a", &targets[i]));
     targets[1].processors = 1;
-    if (argc == 1) test_shapes();
+    if (argc == 1 || !strcmp(argv[1], "shapes")) test_shapes();
     test_ops(argc > 1 ? argv[1] : NULL);
     printf("%d launches\n", launched);
     arena_free(arena);
