@@ -92,6 +92,26 @@ static void thread_points(NestEmit *e, const NestSection *s, const char *block) 
     if (loops) nest_close(e);
 }
 
+static void strip_points(NestEmit *e, const NestSection *s, const char *block) {
+    const NestMap *m = e->map;
+    const NestVar *last = &s->var[s->nvars - 1];
+    int64_t strips = ceil_div(last->extent, m->across);
+    const char *times = m->width > 1 ? " * V" : "";
+    nest_line(e, "u32 at = %s;", block);
+    nest_line(e, "int first = at %% %" PRId64 " * %d;", strips, m->across);
+    nest_decode(e, s->var, s->nvars - 1, arena_printf(e->arena, "at / %" PRId64, strips));
+    nest_hoist(e, s->body);
+    nest_line(e, "int end = min_of(first + %d, %" PRId64 ");", m->across, last->extent);
+    nest_open(e, "for (int i%d = first + threadIdx.x%s; i%d < end; i%d += %d%s)", last->var, times, last->var,
+              last->var, m->threads, times);
+    bind(e, last);
+    if (m->width > 1) e->lane_var = last->var;
+    int mark = e->log.n;
+    nest_body(e, s->body);
+    nest_undo(e, mark);
+    nest_close(e);
+}
+
 static void row_points(NestEmit *e, const NestSection *s, const char *block) {
     const NestMap *m = e->map;
     bool loops = m->blocks < ceil_div(s->points, m->across);
@@ -164,6 +184,7 @@ static void emit_points(NestEmit *e, const NestSection *s, const NestMap *m, con
     }
     switch (m->way) {
     case NEST_THREAD: thread_points(e, s, block); break;
+    case NEST_STRIP: strip_points(e, s, block); break;
     case NEST_ROW: row_points(e, s, block); break;
     case NEST_COLUMN: column_points(e, s, block); break;
     case NEST_SCATTER: nest_scatter_points(e, s, block); break;

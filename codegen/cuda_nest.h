@@ -30,6 +30,8 @@ typedef enum NestWay {
     NEST_THREAD,  // a thread a point, neighbouring threads at neighbouring points
     NEST_ROW,     // `group` neighbouring threads a point, which share the loops of its body
     NEST_COLUMN,  // the same, but neighbouring threads are at neighbouring points: `across` of them, then the next row
+    NEST_STRIP,   // a block `across` neighbouring points, several a thread, so that what is the same for all of them,
+                  // being made of the other variables, is computed once a thread
     NEST_SCATTER, // cuda_nest_scatter.c
     NEST_SCAN,    // cuda_nest_scan.c
 } NestWay;
@@ -110,6 +112,7 @@ const char *nest_value(NestEmit *e, const KExpr *x); // as an operand; statement
 const char *nest_address(NestEmit *e, int buf, const KIndex *x);
 const char *nest_type(DType t, bool in_memory);
 void nest_body(NestEmit *e, const KBody *body);
+void nest_hoist(NestEmit *e, const KBody *body);          // makes what can be made in front of it
 uint64_t nest_bufs(const NestEmit *e, const KBody *body); // that it reads or writes
 // Forgets all names; those given since the log was `mark` long.
 void nest_forget(NestEmit *e);

@@ -378,6 +378,16 @@ static void shape_map(Shape *s) {
     put(k, body, y, i, kb_add(k, kb_mul(k, kb_tanh(k, load(k, x, i)), load(k, b, at(0, 1, c, ONE))), load(k, y, i)));
 }
 
+// y = x / exp(b) by rows: what belongs to a row is made once.
+static void shape_scaled(Shape *s) {
+    Kernel *k = s->k;
+    int y = kernel_buf(k, s->type, true), x = kernel_buf(k, s->type, false), b = kernel_buf(k, DT_F32, false), r, c;
+    KBody *body = open_loop(k, &k->body, KLOOP_PARALLEL, s->rows, &r);
+    body = open_loop(k, body, KLOOP_PARALLEL, s->columns, &c);
+    KIndex i = at(0, 2, r, s->columns, c, ONE);
+    put(k, body, y, i, kb_div(k, load(k, x, i), kb_exp(k, load(k, b, at(0, 1, r, ONE)))));
+}
+
 // Softmax of rows, in place; also the rows' sums, and those of half of each row.
 static void shape_rows(Shape *s) {
     Kernel *k = s->k;
@@ -555,12 +565,13 @@ static void test_shapes(void) {
         void (*build)(Shape *s);
     } shapes[] = {{"map", shape_map},       {"rows", shape_rows},     {"columns", shape_columns},
                   {"total", shape_total},   {"pieces", shape_pieces}, {"turned", shape_turned},
-                  {"chunks", shape_chunks}, {"picked", shape_picked}, {"running", shape_running}};
-    static const int64_t extents[][2] = {{1, 1},    {3, 1},   {1, 3},    {31, 33},  {33, 31},  {3, 1000},
-                                         {1000, 3}, {33, 64}, {1025, 8}, {5, 1025}, {2, 2048}, {70, 72}};
+                  {"chunks", shape_chunks}, {"picked", shape_picked}, {"running", shape_running},
+                  {"scaled", shape_scaled}};
+    static const int64_t extents[][2] = {{1, 1},   {3, 1},    {1, 3},    {31, 33},  {33, 31}, {3, 1000}, {1000, 3},
+                                         {33, 64}, {1025, 8}, {5, 1025}, {2, 2048}, {70, 72}, {6, 2056}};
     static const DType types[] = {DT_F32, DT_BF16, DT_F16};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (size_t j = 0; j < 12; j++)
+        for (size_t j = 0; j < sizeof extents / sizeof *extents; j++)
             add_shape(shapes[i].name, shapes[i].build, extents[j][0], extents[j][1], types[(i + j) % 3],
                       (i + j) % 4 == 3);
     run_all();
