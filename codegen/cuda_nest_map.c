@@ -303,6 +303,7 @@ static bool map_strip(const CudaTarget *target, const Shape *shape, const NestSe
 static void map_row(const CudaTarget *target, const Shape *shape, const NestSection *s, int most, NestMap *m) {
     m->way = NEST_ROW;
     m->width = choose_width(shape, s, -1);
+    while (m->width > 1 && shape->longest / m->width < 4) m->width /= 2;
     int64_t steps = ceil_div(shape->longest, m->width), enough = (int64_t)target->processors * 512;
     int group = power_at_most(steps / 8 < 32 ? (steps < 32 ? 2 * steps - 1 : 32) : steps / 8);
     while (group < 1024 && group * 2 <= steps && s->points * group < enough) group *= 2;
