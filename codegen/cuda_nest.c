@@ -51,8 +51,7 @@ static const char *wide_int(int64_t n) { return n > UINT32_MAX / 2 ? "i64" : "u3
 
 static void bind(NestEmit *e, const NestVar *v) { e->var[v->var] = arena_printf(e->arena, "i%d", v->var); }
 
-// Coordinates [0, count) of the point whose number is `rest`.
-static void decode(NestEmit *e, const NestVar *v, int count, const char *rest) {
+void nest_decode(NestEmit *e, const NestVar *v, int count, const char *rest) {
     for (int i = count - 1; i >= 0; i--) {
         bind(e, &v[i]);
         const char *type = v[i].extent > INT32_MAX ? "i64" : "int";
@@ -85,12 +84,32 @@ static void thread_points(NestEmit *e, const NestSection *s, const char *block) 
         const char *vtype = last->extent > INT32_MAX ? "i64" : "int";
         if (s->nvars == 1) nest_line(e, "%s i%d = at * V;", vtype, last->var);
         else nest_line(e, "%s i%d = at %% (%" PRId64 " / V) * V;", vtype, last->var, last->extent);
-        decode(e, s->var, s->nvars - 1, arena_printf(e->arena, "at / (%" PRId64 " / V)", last->extent));
+        nest_decode(e, s->var, s->nvars - 1, arena_printf(e->arena, "at / (%" PRId64 " / V)", last->extent));
     } else {
-        decode(e, s->var, s->nvars, "at");
+        nest_decode(e, s->var, s->nvars, "at");
     }
     nest_body(e, s->body);
     if (loops) nest_close(e);
+}
+
+static void strip_points(NestEmit *e, const NestSection *s, const char *block) {
+    const NestMap *m = e->map;
+    const NestVar *last = &s->var[s->nvars - 1];
+    int64_t strips = ceil_div(last->extent, m->across);
+    const char *times = m->width > 1 ? " * V" : "";
+    nest_line(e, "u32 at = %s;", block);
+    nest_line(e, "int first = at %% %" PRId64 " * %d;", strips, m->across);
+    nest_decode(e, s->var, s->nvars - 1, arena_printf(e->arena, "at / %" PRId64, strips));
+    nest_hoist(e, s->body);
+    nest_line(e, "int end = min_of(first + %d, %" PRId64 ");", m->across, last->extent);
+    nest_open(e, "for (int i%d = first + threadIdx.x%s; i%d < end; i%d += %d%s)", last->var, times, last->var,
+              last->var, m->threads, times);
+    bind(e, last);
+    if (m->width > 1) e->lane_var = last->var;
+    int mark = e->log.n;
+    nest_body(e, s->body);
+    nest_undo(e, mark);
+    nest_close(e);
 }
 
 static void row_points(NestEmit *e, const NestSection *s, const char *block) {
@@ -109,7 +128,7 @@ static void row_points(NestEmit *e, const NestSection *s, const char *block) {
     } else if (!loops && s->points % m->across) {
         nest_line(e, "if (at >= %" PRId64 ") return;", s->points);
     }
-    decode(e, s->var, s->nvars, "at");
+    nest_decode(e, s->var, s->nvars, "at");
     nest_body(e, s->body);
     if (loops) nest_close(e);
 }
@@ -141,7 +160,7 @@ static void column_points(NestEmit *e, const NestSection *s, const char *block) 
         e->live = "live";
     }
     if (wide) e->lane_var = last->var;
-    decode(e, s->var, s->nvars - 1, arena_printf(e->arena, "at / %s", tiles));
+    nest_decode(e, s->var, s->nvars - 1, arena_printf(e->arena, "at / %s", tiles));
     nest_body(e, s->body);
     if (loops) nest_close(e);
 }
@@ -165,8 +184,11 @@ static void emit_points(NestEmit *e, const NestSection *s, const NestMap *m, con
     }
     switch (m->way) {
     case NEST_THREAD: thread_points(e, s, block); break;
+    case NEST_STRIP: strip_points(e, s, block); break;
     case NEST_ROW: row_points(e, s, block); break;
     case NEST_COLUMN: column_points(e, s, block); break;
+    case NEST_SCATTER: nest_scatter_points(e, s, block); break;
+    case NEST_SCAN: nest_scan_points(e, s, block); break;
     }
     for (int i = 0; i < s->nvars; i++) e->var[s->var[i].var] = NULL;
 }

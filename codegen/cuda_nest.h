@@ -27,9 +27,13 @@ typedef struct NestSection {
 } NestSection;
 
 typedef enum NestWay {
-    NEST_THREAD, // a thread a point, neighbouring threads at neighbouring points
-    NEST_ROW,    // `group` neighbouring threads a point, which share the loops of its body
-    NEST_COLUMN, // the same, but neighbouring threads are at neighbouring points: `across` of them, then the next row
+    NEST_THREAD,  // a thread a point, neighbouring threads at neighbouring points
+    NEST_ROW,     // `group` neighbouring threads a point, which share the loops of its body
+    NEST_COLUMN,  // the same, but neighbouring threads are at neighbouring points: `across` of them, then the next row
+    NEST_STRIP,   // a block `across` neighbouring points, several a thread, so that what is the same for all of them,
+                  // being made of the other variables, is computed once a thread
+    NEST_SCATTER, // cuda_nest_scatter.c
+    NEST_SCAN,    // cuda_nest_scan.c
 } NestWay;
 
 typedef struct NestMap {
@@ -38,6 +42,7 @@ typedef struct NestMap {
     int across; // points of a block
     int width;  // V
     int threads;
+    int64_t parts; // SCATTER: of the rows
     int64_t blocks, shared_bytes;
 } NestMap;
 
@@ -87,7 +92,17 @@ bool nest_is_vector(const KIndex *x, int lane_var, int64_t width); // addresses 
 bool nest_is_plain(const KBody *body);                             // stores and updates only
 bool nest_steps(const KStmt *loop, const NestMap *map);            // does a ROW's loop take V places at once?
 
-// cuda_nest_body.c
+// cuda_nest_scatter.c, cuda_nest_scan.c: false where the section is no such thing.
+bool nest_map_scatter(const CudaTarget *target, const Kernel *k, const NestSection *s, NestMap *out_map);
+void nest_scatter_points(NestEmit *e, const NestSection *s, const char *block);
+bool nest_map_scan(const CudaTarget *target, const NestSection *s, NestMap *out_map);
+void nest_scan_points(NestEmit *e, const NestSection *s, const char *block);
+
+// cuda_nest.c
+void nest_decode(NestEmit *e, const NestVar *vars, int count,
+                 const char *point); // binds the vars of point's coordinates
+
+// cuda_nest_body.c, cuda_nest_value.c
 void nest_emit_start(NestEmit *e, Arena *arena, FILE *out, const Kernel *k);
 void nest_line(NestEmit *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void nest_open(NestEmit *e, const char *format, ...) __attribute__((format(printf, 2, 3))); // with a brace
@@ -97,6 +112,8 @@ const char *nest_value(NestEmit *e, const KExpr *x); // as an operand; statement
 const char *nest_address(NestEmit *e, int buf, const KIndex *x);
 const char *nest_type(DType t, bool in_memory);
 void nest_body(NestEmit *e, const KBody *body);
+void nest_hoist(NestEmit *e, const KBody *body);          // makes what can be made in front of it
 uint64_t nest_bufs(const NestEmit *e, const KBody *body); // that it reads or writes
-// Forgets all names.
+// Forgets all names; those given since the log was `mark` long.
 void nest_forget(NestEmit *e);
+void nest_undo(NestEmit *e, int mark);

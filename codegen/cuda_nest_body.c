@@ -14,7 +14,6 @@
 bool nest_index_varies(NestEmit *e, const KIndex *x);
 bool nest_varies(NestEmit *e, const KExpr *x);
 void nest_remember(NestEmit *e, const KExpr *x, NestName name);
-void nest_undo(NestEmit *e, int mark);
 void nest_forget_loads(NestEmit *e, uint64_t bufs);
 const char *nest_settle(NestEmit *e, const KExpr *x);
 const char *nest_right_side(NestEmit *e, const KExpr *x);
@@ -292,7 +291,7 @@ static void hoist_body(NestEmit *e, const KBody *body, Hoist *h) {
         if (s->kind == KSTMT_LOOP) hoist_body(e, &s->body, h);
     }
 }
-static void hoist(NestEmit *e, const KBody *body) {
+void nest_hoist(NestEmit *e, const KBody *body) {
     Hoist h = {.writes = body_writes(body), .seen = NEW_ARRAY(e->arena, bool, e->k->nexprs + 1)};
     hoist_body(e, body, &h);
     emit_items(e, &h.items);
@@ -396,7 +395,7 @@ static void close_loops(NestEmit *e, const KStmt *const *loops, int n, int mark)
 }
 
 static void walk(NestEmit *e, const KStmt *s) {
-    hoist(e, &s->body);
+    nest_hoist(e, &s->body);
     int mark = e->log.n;
     if (is_alone(e) && only_updates(&s->body)) nest_line(e, "TGF_UNROLL_4");
     open_walk(e, s);
@@ -419,7 +418,7 @@ static void share_out(NestEmit *e, const KStmt *const *loops, int n) {
     }
     if (inner >= group) flat = false;
     settle_threads(e);
-    hoist(e, &loops[0]->body);
+    nest_hoist(e, &loops[0]->body);
     mark[0] = e->log.n;
     int outer_lane = e->lane_var;
     if (flat) {
@@ -438,7 +437,7 @@ static void share_out(NestEmit *e, const KStmt *const *loops, int n) {
     } else {
         for (int i = 0; i < n - 1; i++) {
             open_walk(e, loops[i]);
-            hoist(e, &loops[i + 1]->body);
+            nest_hoist(e, &loops[i + 1]->body);
             mark[i + 1] = e->log.n;
         }
         if (only_updates(&last->body) && inner >= 8 * group) nest_line(e, "TGF_UNROLL_4");

@@ -259,9 +259,51 @@ static void map_thread(const CudaTarget *target, const Shape *shape, const NestS
     m->blocks = at_most(ceil_div(s->points / m->width, m->threads));
 }
 
+// Something made of the outer variables only, more than an address.
+typedef struct Shared {
+    bool *seen;
+    int var, found;
+} Shared;
+static bool is_shared(const KExpr *x, Shared *s) { // and counts what is, at its largest
+    if (x->op == K_CONST || x->op == K_SCALAR) return true;
+    if (x->op == K_VAR) return x->var != s->var;
+    if (s->seen[x->id]) return false; // counted already
+    s->seen[x->id] = true;
+    bool all = true, each[3];
+    for (int i = 0; i < x->nargs; i++) all &= each[i] = is_shared(x->args[i], s);
+    if (x->op == K_LOAD) {
+        all = stride_of(&x->index, s->var) == 0 && x->index.nvars > 0;
+        for (int i = 0; i < x->index.ndyn; i++) all &= is_shared(x->index.dyn[i].at, s);
+    }
+    for (int i = 0; !all && i < x->nargs; i++) s->found += each[i] && (x->args[i]->nargs || x->args[i]->op == K_LOAD);
+    return all;
+}
+
+enum { STRIP = 8, STRIPS_LEAST = 1024 };
+
+static bool map_strip(const CudaTarget *target, const Shape *shape, const NestSection *s, NestMap *m) {
+    if (s->nvars < 2 || !nest_is_plain(s->body)) return false;
+    const NestVar *last = &s->var[s->nvars - 1];
+    Shared x = {.seen = calloc((size_t)shape->k->nexprs + 1, sizeof(bool)), .var = last->var};
+    for (int i = 0; i < s->body->stmts.n; i++) is_shared(s->body->stmts.at[i]->value, &x);
+    free(x.seen);
+    int width = choose_width(shape, s, last->var);
+    int64_t rows = s->points / last->extent, strip = (int64_t)256 * STRIP * width,
+            strips = ceil_div(last->extent, strip);
+    if (!x.found || last->extent < STRIPS_LEAST || rows * strips < target->processors * 4) return false;
+    m->way = NEST_STRIP;
+    m->group = 1;
+    m->width = width;
+    m->threads = 256;
+    m->across = (int)strip;
+    m->blocks = rows * strips;
+    return m->blocks < INT32_MAX / 2 && last->extent < INT32_MAX / 2;
+}
+
 static void map_row(const CudaTarget *target, const Shape *shape, const NestSection *s, int most, NestMap *m) {
     m->way = NEST_ROW;
     m->width = choose_width(shape, s, -1);
+    while (m->width > 1 && shape->longest / m->width < 4) m->width /= 2;
     int64_t steps = ceil_div(shape->longest, m->width), enough = (int64_t)target->processors * 512;
     int group = power_at_most(steps / 8 < 32 ? (steps < 32 ? 2 * steps - 1 : 32) : steps / 8);
     while (group < 1024 && group * 2 <= steps && s->points * group < enough) group *= 2;
@@ -293,6 +335,7 @@ static void map_column(const CudaTarget *target, const Shape *shape, const NestS
 
 // most: 1024, or what every section of a kernel has.
 void nest_map(const CudaTarget *target, const Kernel *k, const NestSection *s, int most, NestMap *out) {
+    if (nest_map_scatter(target, k, s, out) || nest_map_scan(target, s, out)) return;
     memset(out, 0, sizeof *out);
     Shape shape = {.k = k, .point_var = s->nvars ? s->var[s->nvars - 1].var : -1};
     bool guarded = false;
@@ -300,6 +343,8 @@ void nest_map(const CudaTarget *target, const Kernel *k, const NestSection *s, i
     visit_body(s->body, look, &shape, NULL, &shape.weight);
     look_at_loops(&shape, s->body);
     int64_t fill = (int64_t)target->processors * 2048;
+    if (!guarded && map_strip(target, &shape, s, out)) return;
+    memset(out, 0, sizeof *out);
     bool columns = shape.across > shape.along;
     bool alone =
         guarded || s->points > UINT32_MAX / 2 || shape.longest <= (columns ? 16 : 4) || (columns && s->points >= fill);

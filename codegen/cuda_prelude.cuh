@@ -37,6 +37,7 @@ TGF_DEVICE u32 warp_ballot(bool x) { return __ballot_sync(0xffffffffu, x); }
 TGF_DEVICE float bits_float(u32 x) { return __uint_as_float(x); }
 TGF_DEVICE u32 float_bits(float x) { return __float_as_uint(x); }
 TGF_DEVICE u32 mul_high(u32 x, u32 y) { return __umulhi(x, y); }
+TGF_DEVICE int count_bits(u32 x) { return __popc(x); }
 TGF_DEVICE float fma_f32(float x, float y, float z) { return __fmaf_rn(x, y, z); }
 TGF_DEVICE float sqrt_f32(float x) { return __fsqrt_rn(x); }
 TGF_DEVICE float floor_f32(float x) { return floorf(x); }
@@ -214,4 +215,55 @@ template <class Op, int across, int down, class T> TGF_DEVICE T reduce_down(T x)
     }
     sync_block();
     return part[at % across];
+}
+
+// Of the numbers that 256 threads give (own[j] of thread t is at place first + 256 j + t; below 0: none), those that are
+// one, sorted by number and then by place: how many. The shared memory's first 16512 bytes; nobody reads the last ones
+// any more once all threads are here again.
+TGF_DEVICE int *match_rows() { return (int *)(tgf_shared() + 128); }
+TGF_DEVICE int *match_places() { return match_rows() + 1024; }
+TGF_DEVICE int sort_matches(const int (&own)[4], int first) {
+    int *counts = (int *)tgf_shared(), *row = match_rows() + 2048, *place = row + 1024;
+    int thread = (int)threadIdx.x, warp = thread / 32, total = 0, to[4];
+    u32 found[4];
+    sync_block();
+    TGF_UNROLL
+    for (int j = 0; j < 4; j++) {
+        found[j] = warp_ballot(own[j] >= 0);
+        if (thread % 32 == 0) counts[j * 8 + warp] = count_bits(found[j]);
+    }
+    sync_block();
+    TGF_UNROLL
+    for (int j = 0; j < 4; j++)
+        for (int w = 0; w < 8; w++) {
+            if (w == warp) to[j] = total + count_bits(found[j] & ((1u << thread % 32) - 1));
+            total += counts[j * 8 + w];
+        }
+    TGF_UNROLL
+    for (int j = 0; j < 4; j++)
+        if (own[j] >= 0) {
+            row[to[j]] = own[j];
+            place[to[j]] = first + j * 256 + thread;
+        }
+    sync_block();
+    for (int i = thread; i < total; i += 256) {
+        int rank = 0;
+        for (int k = 0; k < total; k++) rank += row[k] < row[i] || (row[k] == row[i] && k < i);
+        match_rows()[rank] = row[i];
+        match_places()[rank] = place[i];
+    }
+    sync_block();
+    return total;
+}
+
+TGF_DEVICE float of_lane(float x, int lane) { return shfl(x, lane); }
+TGF_DEVICE int of_lane(int x, int lane) { return (int)shfl_bits((u32)x, lane); }
+template <class T> TGF_DEVICE T scan_lanes(T x) { // running sums over the warp
+    int lane = (int)(threadIdx.x % 32);
+    TGF_UNROLL
+    for (int by = 1; by < 32; by *= 2) {
+        T before = of_lane(x, lane >= by ? lane - by : lane);
+        if (lane >= by) x = Sum::of(before, x);
+    }
+    return x;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // lower_scan: running sums along an axis. Tasks share the lines along it, lanes are neighbouring lines, and each line
-// is added from its first place to its last: the same sums for any number of threads.
+// is added from its first place to its last: the same sums for any number of threads. On a GPU every line is a point of
+// its own, and cuda_nest knows what it is.
 #include "base/checked.h"
 #include "codegen/lower_loops.h"
 #include <string.h>
@@ -23,13 +24,14 @@ bool lower_scan(const Unit *u, const FuncStorage *places, const Node *n, LowerMa
         int written = lower_buf(&l, y, true), read = lower_buf(&l, x, false);
         if (l.failed) return false;
         KBody *into = &k->body;
-        for (int g = 0; g + 1 < l.ngroups; g++) {
+        bool gpu = machine == LOWER_GPU;
+        for (int g = 0; g + !gpu < l.ngroups; g++) {
             l.group[g].var = kernel_var(k);
-            into = &kbody_loop(k, into, k->tasks < TASKS_MANY ? KLOOP_PARALLEL : KLOOP_SERIAL, l.group[g].var,
+            into = &kbody_loop(k, into, gpu || k->tasks < TASKS_MANY ? KLOOP_PARALLEL : KLOOP_SERIAL, l.group[g].var,
                                l.group[g].extent)
                         ->body;
         }
-        LoopGroup *lanes = l.ngroups ? &l.group[l.ngroups - 1] : NULL;
+        LoopGroup *lanes = l.ngroups && !gpu ? &l.group[l.ngroups - 1] : NULL;
         bool chunked = lanes && k->tasks < TASKS_FEW && lanes->extent >= 2 * COLUMNS;
         if (chunked) {
             lanes->chunk = COLUMNS;
@@ -59,7 +61,7 @@ bool lower_scan(const Unit *u, const FuncStorage *places, const Node *n, LowerMa
             to.base += first * line;
             from.base += first * source;
             if (!rest) {
-                kbody_store(k, body, written, to, kb_load(k, read, from));
+                lower_store(k, body, written, to, lower_load(k, read, from));
                 continue;
             }
             KIndex before = to;
@@ -68,7 +70,7 @@ bool lower_scan(const Unit *u, const FuncStorage *places, const Node *n, LowerMa
             to.base += step * line;
             from.base += step * source;
             kindex_add_var(&from, v, step * source);
-            kbody_store(k, body, written, to, kb_add(k, kb_load(k, written, before), kb_load(k, read, from)));
+            lower_store(k, body, written, to, kb_add(k, lower_load(k, written, before), lower_load(k, read, from)));
         }
     } while (l.again);
     return !l.failed;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // lower_scatter: rows of updates added to the rows that ids name. Tasks share the kept places, never the rows, and each
-// goes through the ids in order: the same sums for any number of threads.
+// goes through the ids in order: the same sums for any number of threads. On a GPU each place of the result is a sum,
+// in the order of the ids, of the updates whose id is its row; cuda_nest knows how that is had without looking at all
+// of them.
 #include "base/checked.h"
 #include "codegen/lower_loops.h"
 #include <string.h>
@@ -19,6 +21,69 @@ static bool same_places(const Place *a, const Place *b) {
     return a->section == b->section && a->offset == b->offset && a->micro == b->micro &&
            !memcmp(a->loop_stride, b->loop_stride, sizeof a->loop_stride) &&
            !memcmp(a->dim_stride, b->dim_stride, sizeof a->dim_stride);
+}
+
+typedef struct Scattered {
+    const Value *ids, *updates, *result, *base; // base: NULL, zeros
+    const Dim *row;                             // that ids name, dimension row_dim of the result
+    int row_dim;
+    bool in_place; // base lies where the result does
+} Scattered;
+
+// y[r, kept] = base[r, kept] + the sum over the updates' other axes of (id == r ? update : 0)
+static bool lower_picked_sums(Lower *l, const Scattered *s, const char *name) {
+    const Type *t = &s->result->type;
+    do {
+        Kernel *k = l->k = kernel_new(l->arena, name);
+        memset(l->out, 0, sizeof *l->out);
+        l->out->kernel = k;
+        l->again = false;
+        lower_forget(l);
+        lower_group_loops(l);
+        int written = lower_buf(l, s->result, true);
+        if (l->failed) return false;
+        int64_t rows = lower_local(l, s->row);
+        int v = kernel_var(k), acc = kernel_acc(k);
+        KBody *into = &kbody_loop(k, &k->body, KLOOP_PARALLEL, v, rows)->body, *point = NULL;
+        for (int g = 0; g < l->ngroups; g++) {
+            LoopGroup *group = &l->group[g];
+            bool kept = type_find(t, l->loop[group->first].axis) >= 0;
+            if (!kept && !point) {
+                point = into;
+                kbody_acc(k, point, acc, KREDUCE_SUM);
+            }
+            group->var = kernel_var(k);
+            into = &kbody_loop(k, into, kept ? KLOOP_PARALLEL : KLOOP_SERIAL, group->var, group->extent)->body;
+        }
+        if (!point) {
+            point = into;
+            kbody_acc(k, point, acc, KREDUCE_SUM);
+        }
+        KIndex c[RANK_MAX];
+        for (int d = 0; d < s->ids->type.rank; d++) c[d] = lower_coordinate(l, s->ids->type.dim[d].axis);
+        KExpr *id = lower_value(l, s->ids, c);
+        for (int d = 0; d < s->updates->type.rank; d++) c[d] = lower_coordinate(l, s->updates->type.dim[d].axis);
+        KExpr *x = lower_value(l, s->updates, c);
+        if (!id || !x) return false;
+        KExpr *ok = kb_eq(k, kb_sub(k, id, lower_shard_offset(l, s->row)), kb_var(k, v));
+        if (dim_padded(s->row, &l->unit->mesh))
+            ok = kb_and(k, ok, kb_lt(k, id, kb_const(k, DT_I32, (double)s->row->axis->extent)));
+        DType type = lower_type(t->dtype);
+        kbody_update(k, into, acc, kb_select(k, ok, x, kb_const(k, type, 0)));
+        for (int d = 0; d < t->rank; d++) c[d] = d == s->row_dim ? (KIndex){0} : lower_coordinate(l, t->dim[d].axis);
+        KExpr *sum = kb_acc(k, acc, type);
+        KIndex to = lower_address(l, s->result, c);
+        kindex_add_var(&to, v, lower_place(l, s->result)->dim_stride[s->row_dim]);
+        if (s->base) {
+            int read = s->in_place ? written : lower_buf(l, s->base, false);
+            if (l->failed) return false;
+            KIndex from = lower_address(l, s->base, c);
+            kindex_add_var(&from, v, lower_place(l, s->base)->dim_stride[s->row_dim]);
+            sum = kb_add(k, lower_load(k, read, from), sum);
+        }
+        lower_store(k, point, written, to, sum);
+    } while (l->again);
+    return !l->failed;
 }
 
 bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, LowerMachine machine, Arena *arena,
@@ -45,6 +110,8 @@ bool lower_scatter(const Unit *u, const FuncStorage *places, const Node *n, Lowe
         }
     int row_dim = type_find(&result->type, over);
     const Dim *row = &result->type.dim[row_dim];
+    if (machine == LOWER_GPU)
+        return lower_picked_sums(&l, &(Scattered){ids, updates, result, base, row, row_dim, in_place}, name);
     do {
         Kernel *k = l.k = kernel_new(arena, name);
         memset(out, 0, sizeof *out);

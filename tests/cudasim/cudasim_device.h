@@ -102,6 +102,7 @@ TGF_DEVICE u32 warp_ballot(bool x) {
 
 // ---- numbers
 TGF_DEVICE u32 mul_high(u32 x, u32 y) { return (u32)((u64)x * y >> 32); }
+TGF_DEVICE int count_bits(u32 x) { return __builtin_popcount(x); }
 TGF_DEVICE float fma_f32(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
 TGF_DEVICE float sqrt_f32(float x) { return __builtin_sqrtf(x); }
 TGF_DEVICE float floor_f32(float x) { return __builtin_floorf(x); }
