@@ -135,8 +135,8 @@ Status world_expect(World *w, int rank) {
     return world_fail(w, status_make(STATUS_COMM, "rank %d has ended, rank %d still needs it", rank, w->rank));
 }
 
-Status world_init(World *w, const WorldVtable *v, int rank, int size, int local) {
-    *w = (World){.v = v, .rank = rank, .size = size, .local = local};
+Status world_init(World *w, const WorldVtable *v, int rank, int size, int local, int locals) {
+    *w = (World){.v = v, .rank = rank, .size = size, .local = local, .locals = locals};
     w->parts = calloc(1, sizeof *w->parts);
     if (w->parts) w->parts->first = calloc((size_t)size, sizeof *w->parts->first);
     if (w->parts) w->parts->left = calloc((size_t)size, sizeof *w->parts->left);

@@ -51,6 +51,7 @@ struct World {
     const WorldVtable *v;
     int rank, size;
     int local;          // number among the processes of this host: which GPU is its own
+    int locals;         // processes of this host, or 0: unknown
     int64_t timeout_ms; // of a wait in the functions below; 0: none
     Status why;         // once failed
     struct {
@@ -87,7 +88,7 @@ void world_abort(World *w, const Status *why);
 void world_free(World *w);
 
 // ---- for the kinds of world -----------------------------------------------------------------------------------------
-Status world_init(World *w, const WorldVtable *v, int rank, int size, int local);
+Status world_init(World *w, const WorldVtable *v, int rank, int size, int local, int locals);
 void world_end(World *w);                                                // frees what init made
 void world_deliver(World *w, int from, const void *data, int64_t bytes); // a note has come
 // Tells the others too. The first reason stays; returns it.
@@ -96,7 +97,7 @@ int64_t world_now_ms(void);
 
 // ---- kinds of world -------------------------------------------------------------------------------------------------
 typedef struct WorldTcpOptions {
-    int rank, size, local;
+    int rank, size, local, locals;
     const char *host;   // where rank 0 is to be found
     int port;           // where it listens; rank 0 with 0: any free one, see on_port
     const char *nonce;  // the run's secret: who does not know it is not let in; at most 128 bytes, "" is fine

@@ -313,7 +313,7 @@ Status world_tcp_make(const WorldTcpOptions *o, World **out_world) {
         free(links);
         return status_make(STATUS_MEMORY, "no memory for a run of %d processes", o->size);
     }
-    Status s = world_init(&t->world, &tcp_vtable, o->rank, o->size, o->local);
+    Status s = world_init(&t->world, &tcp_vtable, o->rank, o->size, o->local, o->locals);
     if (status_failed(&s)) {
         free(links);
         free(t);
