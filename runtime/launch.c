@@ -46,7 +46,7 @@ static Status read_names(const Names *n, Launch *l, bool *out_there) {
     STATUS_TRY(number(n->rank, 0, WORLD_RANKS - 1, &l->rank));
     if (l->rank >= l->size)
         return status_make(STATUS_INVALID, "environment: %s=%d, but %s=%d", n->rank, l->rank, n->size, l->size);
-    l->local = l->rank;
+    l->local = -1;
     l->locals = 0;
     if (n->local && value(n->local)) STATUS_TRY(number(n->local, 0, WORLD_RANKS - 1, &l->local));
     if (n->locals && value(n->locals)) STATUS_TRY(number(n->locals, 1, WORLD_RANKS, &l->locals));
@@ -97,7 +97,7 @@ static void choose_nonce(Launch *l) {
 
 Status launch_read(Launch *l) {
     bool there;
-    *l = (Launch){.size = 1, .timeout_ms = 60000};
+    *l = (Launch){.size = 1, .local = -1, .timeout_ms = 60000};
     STATUS_TRY(read_master(l));
     STATUS_TRY(read_names(&by_hand, l, &there));
     for (size_t i = 0; i < sizeof mpis / sizeof *mpis; i++) {
@@ -152,9 +152,7 @@ static LaunchMpiFn *find_mpi(char *why, size_t size) {
     return NULL;
 }
 
-Status launch_world(const Launch *l, World **out_world) {
-    *out_world = NULL;
-    if (l->size == 1) return status_ok();
+static Status make_world(const Launch *l, World **out_world) {
     if (l->mpi) {
         char why[300] = "";
         LaunchMpiFn *make = find_mpi(why, sizeof why);
@@ -174,4 +172,48 @@ Status launch_world(const Launch *l, World **out_world) {
                          .nonce = l->nonce,
                          .timeout_ms = l->timeout_ms};
     return world_tcp_make(&o, out_world);
+}
+
+// ---- who shares a host ----------------------------------------------------------------------------------------------
+typedef struct HostId { // of the kernel that runs
+    char boot[40];
+} HostId;
+
+static HostId host_id(void) {
+    HostId id = {""};
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
+    if (!f || !fgets(id.boot, sizeof id.boot, f)) gethostname(id.boot, sizeof id.boot - 1);
+    if (f) fclose(f);
+    return id;
+}
+
+static Status count_locals(const Launch *l, World *w) {
+    HostId own = host_id(), *all = calloc((size_t)w->size, sizeof *all);
+    int64_t *bytes_of = calloc((size_t)w->size, sizeof *bytes_of);
+    Status s = all && bytes_of ? status_ok() : status_make(STATUS_MEMORY, "no memory for %d processes", w->size);
+    for (int r = 0; r < w->size && !status_failed(&s); r++) bytes_of[r] = sizeof own;
+    if (!status_failed(&s)) s = world_gather(w, -1, &own, bytes_of, all);
+    int before = 0, here = 0;
+    for (int r = 0; r < w->size && !status_failed(&s); r++) {
+        bool same = !memcmp(&all[r], &own, sizeof own);
+        before += same && r < w->rank;
+        here += same;
+    }
+    w->local = l->local < 0 ? before : l->local;
+    w->locals = l->locals ? l->locals : here;
+    free(all);
+    free(bytes_of);
+    return s;
+}
+
+Status launch_world(const Launch *l, World **out_world) {
+    *out_world = NULL;
+    if (l->size == 1) return status_ok();
+    STATUS_TRY(make_world(l, out_world));
+    Status s = count_locals(l, *out_world);
+    if (!status_failed(&s)) return s;
+    world_abort(*out_world, &s);
+    world_free(*out_world);
+    *out_world = NULL;
+    return s;
 }

@@ -15,7 +15,7 @@
 
 typedef struct Launch {
     int rank, size;
-    int local, locals; // number among the processes of this host, and how many those are; locals 0: not said
+    int local, locals; // number among the processes of this host, and how many those are; -1 and 0: not said
     const char *by;    // variable that decided; NULL: none, this process is alone
     bool mpi;
     char host[256]; // "": not said
