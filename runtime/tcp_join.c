@@ -22,7 +22,7 @@ enum {
     GUESTS = 64,        // connections that have not said who they are yet
     HELLO_MS = 5000,    // to say so
     TIMEOUT_MS = 60000, // default
-    DEAD_MS = 8000      // a host that does not acknowledge for so long is gone
+    DEAD_MS = 6000      // a host that does not acknowledge for so long is gone
 };
 static const char MAGIC[8] = "tgfwire";
 
@@ -82,7 +82,7 @@ static void tune(int fd) {
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 3);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 5);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
     set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_MS);
 }
 

@@ -82,6 +82,13 @@ static void on_token(World *w, int from, const OwnNote *n, int bytes) {
     *at = t;
 }
 
+// Passed on: who ends because of it must not look like the one that failed.
+static void on_abort(World *w, int from, const char *text, int length) {
+    bool passed_on = length >= (int)strlen(COMM_STOPPED) && !strncmp(text, COMM_STOPPED, strlen(COMM_STOPPED));
+    if (passed_on) world_fail(w, status_make(STATUS_COMM, "%.*s", length, text));
+    else world_fail(w, status_make(STATUS_COMM, COMM_STOPPED " rank %d failed: %.*s", from, length, text));
+}
+
 static void on_note(void *context, int from, const void *note, int bytes) {
     World *w = context;
     OwnNote n;
@@ -90,11 +97,7 @@ static void on_note(void *context, int from, const void *note, int bytes) {
     switch ((OwnKind)n.kind) {
     case OWN_TOKEN: on_token(w, from, &n, bytes); break;
     case OWN_LEAVE: w->parts->left[from] = true; break;
-    case OWN_ABORT:
-        if (!status_failed(&w->why))
-            w->why = status_make(STATUS_COMM, COMM_STOPPED " rank %d failed: %.*s", from,
-                                 bytes - OWN_FIXED > 400 ? 400 : bytes - OWN_FIXED, n.data);
-        break;
+    case OWN_ABORT: on_abort(w, from, n.data, bytes - OWN_FIXED > 400 ? 400 : bytes - OWN_FIXED); break;
     }
 }
 
