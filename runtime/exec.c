@@ -537,7 +537,7 @@ static void setup_rank(void *context, int thread, int64_t begin, int64_t end) {
                        .cuda = p->cuda,
                        .plan = p->plan,
                        .rank = rank,
-                       .ordinal = rank - p->first,
+                       .ordinal = p->options.world ? p->options.world->local : rank - p->first,
                        .eager = p->options.eager || p->options.nfaults > 0,
                        .timed = p->options.trace,
                        .timeout_ms = p->options.comm_timeout_ms,
@@ -665,6 +665,7 @@ static Status make_inside(Program *p) {
         c.extent[i] = plan->mesh[i].extent;
         c.name[i] = plan->mesh[i].name;
     }
+    if (!c.timeout_ms && p->options.world) c.timeout_ms = p->options.world->timeout_ms;
     c.posts = most_posts(plan);
     STATUS_TRY(make_comm(p, &c)); // refuses more ranks than one process can have
     if (!p->cuda) STATUS_TRY(check_memory(plan->slab_bytes, p->nlocal));

@@ -97,7 +97,7 @@ static void choose_nonce(Launch *l) {
 
 Status launch_read(Launch *l) {
     bool there;
-    *l = (Launch){.size = 1, .local = -1, .timeout_ms = 60000};
+    *l = (Launch){.size = 1, .local = -1, .timeout_ms = 60000, .wait_ms = 1800000};
     STATUS_TRY(read_master(l));
     STATUS_TRY(read_names(&by_hand, l, &there));
     for (size_t i = 0; i < sizeof mpis / sizeof *mpis; i++) {
@@ -110,10 +110,14 @@ Status launch_read(Launch *l) {
         if (also && !l->by) *l = other;
     }
     if (!l->by) STATUS_TRY(read_slurm(l));
+    int seconds;
     if (value("TGF_TIMEOUT")) {
-        int seconds;
         STATUS_TRY(number("TGF_TIMEOUT", 1, 86400, &seconds));
         l->timeout_ms = seconds * (int64_t)1000;
+    }
+    if (value("TGF_COMM_TIMEOUT")) {
+        STATUS_TRY(number("TGF_COMM_TIMEOUT", 0, 86400, &seconds));
+        l->wait_ms = seconds * (int64_t)1000;
     }
     choose_nonce(l);
     if (l->by && !l->mpi && l->size > 1 && (!l->host[0] || !l->port))
@@ -210,6 +214,7 @@ Status launch_world(const Launch *l, World **out_world) {
     *out_world = NULL;
     if (l->size == 1) return status_ok();
     STATUS_TRY(make_world(l, out_world));
+    (*out_world)->timeout_ms = l->wait_ms;
     Status s = count_locals(l, *out_world);
     if (!status_failed(&s)) return s;
     world_abort(*out_world, &s);

@@ -8,7 +8,8 @@
 //   SLURM_PROCID SLURM_STEP_NUM_TASKS (or SLURM_NTASKS), inside a step       srun: TCP
 //
 // Where MPI is meant and libtgf_mpi.so is not there, MASTER_ADDR and MASTER_PORT make it TCP. TGF_NONCE: the secret of
-// a TCP run. TGF_TIMEOUT: seconds for all to come (60).
+// a TCP run. TGF_TIMEOUT: seconds for all to come (60). TGF_COMM_TIMEOUT: seconds that one waits for another afterwards
+// (1800; 0: for ever).
 #pragma once
 #include "runtime/world.h"
 #include <stddef.h>
@@ -21,7 +22,7 @@ typedef struct Launch {
     char host[256]; // "": not said
     int port;
     char nonce[128];
-    int64_t timeout_ms;
+    int64_t timeout_ms, wait_ms;
 } Launch;
 
 // STATUS_INVALID, one line, where the environment says half of it or contradicts itself.

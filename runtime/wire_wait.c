@@ -69,12 +69,48 @@ static bool moves_done(const Wire *c) {
     return true;
 }
 
+static bool is_waiting(const Wire *c, int r) { return c->peers[r].state_epoch == c->epoch && c->peers[r].waits; }
+static bool has_left(const Wire *c, int r) {
+    return (c->peers[r].state_epoch == c->epoch && c->peers[r].left) || c->peers[r].state_epoch > c->epoch ||
+           (r != c->rank && world_has_left(c->world, r));
+}
+
+static bool shares_group(const Wire *c, int rank, uint32_t mesh) {
+    for (int i = 0; i < c->ways[mesh]; i++)
+        if (c->member[mesh][i] == rank) return true;
+    return false;
+}
+
+static bool is_missing(const Wire *c, const WireWait *w, int r) {
+    if (w->message) return w->message->peer == r;
+    for (int i = 0; i < c->nmoves; i++)
+        if (c->moves[i].peer == r && !c->moves[i].done) return true;
+    if (c->nmoves || r == c->rank || !shares_group(c, r, w->call->mesh)) return false;
+    const Head *h = c->peers[r].heads;
+    while (h && !(h->epoch == c->epoch && h->call.mesh == w->call->mesh)) h = h->next;
+    return !h;
+}
+
+// Who has not come, or not brought what is awaited; or, if those wait themselves, who else does not.
+static void name_missing(const Wire *c, const WireWait *w, char *text, size_t size) {
+    size_t n = 0;
+    bool all_tell = !c->nmoves;
+    for (int r = 0; r < c->n && all_tell; r++) all_tell = !is_missing(c, w, r) || is_waiting(c, r);
+    text[0] = 0;
+    for (int r = 0; r < c->n && n < size; r++) {
+        bool named = all_tell ? r != c->rank && !is_waiting(c, r) && !has_left(c, r) : is_missing(c, w, r);
+        if (named) n += (size_t)snprintf(text + n, size - n, "%s %d", n ? "," : "; still missing: rank", r);
+    }
+}
+
 static Status too_late(Wire *c, const WireWait *w) {
-    char text[200];
-    return wire_fail(c,
-                     status_make(STATUS_COMM, "rank %d waited %lld ms in %s", c->rank, (long long)c->options.timeout_ms,
-                                 w->call ? comm_call_text(&c->options, w->call, text, sizeof text)
-                                         : comm_message_text(w->message, w->receives, text, sizeof text)));
+    char text[200], missing[100];
+    name_missing(c, w, missing, sizeof missing);
+    return wire_fail(c, status_make(STATUS_COMM, "rank %d waited %lld ms in %s%s", c->rank,
+                                    (long long)c->options.timeout_ms,
+                                    w->call ? comm_call_text(&c->options, w->call, text, sizeof text)
+                                            : comm_message_text(w->message, w->receives, text, sizeof text),
+                                    missing));
 }
 
 Status wire_settle(Wire *c, const CommCall *call) {
@@ -140,12 +176,6 @@ static void tell_state(Wire *c, int to, bool left, uint32_t wave) {
 void wire_tell_left(Wire *c) {
     c->gone = true;
     tell_state(c, -1, true, 0);
-}
-
-static bool is_waiting(const Wire *c, int r) { return c->peers[r].state_epoch == c->epoch && c->peers[r].waits; }
-static bool has_left(const Wire *c, int r) {
-    return (c->peers[r].state_epoch == c->epoch && c->peers[r].left) || c->peers[r].state_epoch > c->epoch ||
-           (r != c->rank && world_has_left(c->world, r));
 }
 
 // All wait or have left, and nothing is on its way to who waits. out_sum: of all counts.

@@ -52,7 +52,7 @@ struct World {
     int rank, size;
     int local;          // number among the processes of this host: which GPU is its own
     int locals;         // processes of this host, or 0: unknown
-    int64_t timeout_ms; // of a wait in the functions below; 0: none
+    int64_t timeout_ms; // of a wait in the functions below and in communicators that say none; 0: none
     Status why;         // once failed
     struct {
         int channel; // 0: free

@@ -268,8 +268,12 @@ static Status read_with(const char *text, Launch *l) {
     char copy[512], *at = copy, *word;
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) unsetenv(variables[i]);
     snprintf(copy, sizeof copy, "%s", text);
-    while ((word = strsep(&at, " ")))
-        if (*word) putenv(strdup(word));
+    while ((word = strsep(&at, " "))) {
+        char *value = strchr(word, '=');
+        if (!value) continue;
+        *value = 0;
+        setenv(word, value + 1, 1);
+    }
     return launch_read(l);
 }
 
