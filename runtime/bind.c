@@ -2,8 +2,11 @@
 #include "runtime/bind.h"
 #include "runtime/dtype.h"
 #include "runtime/program.h"
+#include "runtime/world.h"
 #include <stdlib.h>
 #include <string.h>
+
+World *program_world(const Program *p) { return p->options.world; }
 
 int64_t leaf_elements(const PlanLeaf *l) {
     int64_t n = 1;
@@ -16,7 +19,7 @@ int64_t leaf_bytes(const PlanLeaf *l) { return leaf_elements(l) * plan_dtype_byt
 // ---- pieces ---------------------------------------------------------------------------------------------------------
 typedef struct Piece { // where a rank holds something of the leaf
     int rank;
-    char *at;
+    char *at; // NULL: in another process
     int64_t bytes;
     int64_t first, layers; // of the layered dimension
     bool copy;             // of what an earlier piece holds
@@ -46,13 +49,14 @@ static bool piece_next(const Program *p, const PlanLeaf *l, int64_t *at, Piece *
         ++*at;
         *out = (Piece){.rank = rank, .bytes = l->bytes};
         if (!chunked) {
-            out->at = k->device->slab + l->offset[0] + (l->section == PLAN_WORK ? plan->stages[k->stage].work_base : 0);
+            int64_t base = l->section == PLAN_WORK ? plan->stages[k->stage].work_base : 0;
+            if (k->device) out->at = k->device->slab + l->offset[0] + base;
             out->copy = plan_coord(plan, ~leaf_split(l), rank) != 0;
             return true;
         }
         const PlanChunk *chunk = &plan->chunks[c];
         if (chunk->stage != k->stage || l->offset[chunk->variant] < 0) continue;
-        out->at = rank_chunk(p, rank, c) + l->offset[chunk->variant];
+        if (k->device) out->at = rank_chunk(p, rank, c) + l->offset[chunk->variant];
         out->bytes = plan_leaf_bytes(plan, l, chunk->variant);
         out->first = chunk->first;
         out->layers = plan->variants[chunk->variant].layers;
@@ -147,6 +151,7 @@ Status program_write_leaf(Program *p, int leaf, const void *values) {
     if (l->kind == PLAN_INPUT) STATUS_TRY(check_ids(l, values));
     Piece piece;
     for (int64_t i = 0; piece_next(p, l, &i, &piece);) {
+        if (!piece.at) continue;
         Device *d = p->ranks[piece.rank].device;
         Part t = part_of(p->plan, l, &piece);
         int64_t whole, local;
@@ -162,7 +167,7 @@ void program_zero_leaf(Program *p, int leaf) {
     Piece piece;
     for (int64_t i = 0; piece_next(p, &p->plan->leaves[leaf], &i, &piece);) {
         Device *d = p->ranks[piece.rank].device;
-        d->v->zero(d, piece.at, piece.bytes);
+        if (piece.at) d->v->zero(d, piece.at, piece.bytes);
     }
 }
 
@@ -188,9 +193,93 @@ static Status check_copy(Program *p, const PlanLeaf *l, const Piece *piece, cons
     return status_ok();
 }
 
+// ---- whole arrays out of several processes
+// --------------------------------------------------------------------------- What each process has of a leaf travels
+// packed: the rows of its pieces, one behind the other.
+static int64_t part_bytes(Part t) {
+    int64_t bytes = t.done ? 0 : t.row_bytes;
+    for (int i = 0; i < t.nloops; i++) bytes *= t.valid[i];
+    return bytes;
+}
+
+static void pack_pieces(Program *p, const PlanLeaf *l, char *out) {
+    Piece piece;
+    int64_t whole, local;
+    for (int64_t i = 0; piece_next(p, l, &i, &piece);) {
+        if (piece.copy || !piece.at) continue;
+        Device *d = p->ranks[piece.rank].device;
+        Part t = part_of(p->plan, l, &piece);
+        while (part_next(&t, &whole, &local)) {
+            d->v->read(d, out, piece.at + local, t.row_bytes);
+            out += t.row_bytes;
+        }
+    }
+}
+
+static void unpack_pieces(const Program *p, const PlanLeaf *l, const char *packed, char *out_values) {
+    Piece piece;
+    int64_t whole, local;
+    for (int64_t i = 0; piece_next(p, l, &i, &piece);) { // by rank, as they were gathered
+        if (piece.copy) continue;
+        Part t = part_of(p->plan, l, &piece);
+        while (part_next(&t, &whole, &local)) {
+            memcpy(out_values + whole, packed, (size_t)t.row_bytes);
+            packed += t.row_bytes;
+        }
+    }
+}
+
+// root -1: for all.
+static Status gather_leaf(Program *p, const PlanLeaf *l, int root, void *out_values) {
+    World *w = p->options.world;
+    int64_t *bytes_of = calloc((size_t)w->size, sizeof *bytes_of), all = leaf_bytes(l);
+    if (!bytes_of) return world_fail(w, status_make(STATUS_MEMORY, "no memory to read '%s'", l->name));
+    Piece piece;
+    int sole = -1; // who has all of it
+    for (int64_t i = 0; piece_next(p, l, &i, &piece);)
+        if (!piece.copy) bytes_of[piece.rank] += part_bytes(part_of(p->plan, l, &piece));
+    for (int r = 0; r < w->size; r++)
+        if (bytes_of[r] == all) sole = r;
+    bool takes = root < 0 || w->rank == root;
+    char *own = malloc((size_t)bytes_of[w->rank] + 1), *packed = takes ? malloc((size_t)all + 1) : NULL;
+    Status s = status_ok();
+    if (!own || (takes && !packed)) s = world_fail(w, status_make(STATUS_MEMORY, "no memory to read '%s'", l->name));
+    if (!status_failed(&s)) {
+        pack_pieces(p, l, own);
+        if (sole >= 0 && root < 0) {
+            if (w->rank == sole) memcpy(packed, own, (size_t)all);
+            s = world_broadcast(w, sole, packed, all);
+        } else {
+            s = world_gather(w, root, own, bytes_of, packed);
+        }
+    }
+    if (!status_failed(&s) && takes) unpack_pieces(p, l, packed, out_values);
+    free(own);
+    free(packed);
+    free(bytes_of);
+    return s;
+}
+
+static Status check_copies(Program *p, const PlanLeaf *l, const void *values) {
+    Piece piece;
+    for (int64_t i = 0; piece_next(p, l, &i, &piece);)
+        if (piece.copy && piece.at) STATUS_TRY(check_copy(p, l, &piece, values));
+    return status_ok();
+}
+
+Status program_collect_leaf(Program *p, int leaf, void *out_values) {
+    if (p->options.world) return gather_leaf(p, &p->plan->leaves[leaf], 0, out_values);
+    return program_read_leaf(p, leaf, false, out_values);
+}
+
 Status program_read_leaf(Program *p, int leaf, bool check, void *out_values) {
     const PlanLeaf *l = &p->plan->leaves[leaf];
+    World *w = p->options.world;
     Piece piece;
+    if (w) {
+        STATUS_TRY(gather_leaf(p, l, -1, out_values));
+        return check ? world_agree(w, check_copies(p, l, out_values)) : status_ok();
+    }
     for (int64_t i = 0; piece_next(p, l, &i, &piece);) {
         if (piece.copy) continue;
         Device *d = p->ranks[piece.rank].device;
@@ -198,9 +287,7 @@ Status program_read_leaf(Program *p, int leaf, bool check, void *out_values) {
         int64_t whole, local;
         while (part_next(&t, &whole, &local)) d->v->read(d, (char *)out_values + whole, piece.at + local, t.row_bytes);
     }
-    for (int64_t i = 0; check && piece_next(p, l, &i, &piece);)
-        if (piece.copy) STATUS_TRY(check_copy(p, l, &piece, out_values));
-    return status_ok();
+    return check ? check_copies(p, l, out_values) : status_ok();
 }
 
 // ---- by name --------------------------------------------------------------------------------------------------------

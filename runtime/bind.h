@@ -3,9 +3,13 @@
 // extents, whatever the mesh. Each rank takes or gives the part its coordinates stand for; padding is zero and never
 // seen. In a pipeline a rank has a part in each of its chunks that knows the leaf: of a layered one its layers, of
 // another a copy.
+//
+// Where the ranks are several processes, all call alike: writing takes the same values everywhere, and reading gives
+// them to all.
 #pragma once
 #include "runtime/exec.h"
 
+World *program_world(const Program *p); // NULL: all ranks are here
 // Elements of the whole array, and bytes. Leaf numbers are plan->leaves'.
 int64_t leaf_elements(const PlanLeaf *l);
 int64_t leaf_bytes(const PlanLeaf *l);
@@ -18,6 +22,8 @@ void program_zero_leaf(Program *p, int leaf);
 // check: also compare the copies that different ranks hold, bit by bit: STATUS_COMM, naming ranks and position, when
 // they differ (out_values is filled all the same).
 Status program_read_leaf(Program *p, int leaf, bool check, void *out_values);
+// The same for the process of rank 0 alone; others take part, and their out_values may be NULL.
+Status program_collect_leaf(Program *p, int leaf, void *out_values);
 
 // The same by name, with type and element count checked against the plan.
 Status program_set_input(Program *p, const char *name, PlanDType type, const void *values, int64_t count);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/checkpoint.h"
 #include "runtime/bind.h"
+#include "runtime/world.h"
 #include "runtime/dtype.h"
 #include "runtime/file.h"
 #include "runtime/json.h"
@@ -57,21 +58,39 @@ static bool leaf_tensor_name(const PlanLeaf *l, const StoredAs *s, int64_t i, co
 }
 
 // ---- saving ---------------------------------------------------------------------------------------------------------
-static Status write_leaf(Program *p, int leaf, SafetensorsWriter *w, int first) {
+// Of several processes rank 0's has the file; the others only give their parts. A file that fails is not written on,
+// but everyone's parts are collected all the same: the processes stay together.
+static const PlanLeafKind part_kinds[] = {PLAN_PARAM, PLAN_STATE}; // of MODEL and OPTIMIZER
+static bool has_files(const Program *p) { return !program_world(p) || program_world(p)->rank == 0; }
+
+// A failure of this process alone ends the others too.
+static Status alone(Program *p, Status s) {
+    return program_world(p) && status_failed(&s) ? world_fail(program_world(p), s) : s;
+}
+
+static Status collect(Program *p, int leaf, char **out_whole) {
     const PlanLeaf *l = &program_plan(p)->leaves[leaf];
+    *out_whole = has_files(p) ? malloc((size_t)leaf_bytes(l) + 1) : NULL;
+    if (has_files(p) && !*out_whole) return alone(p, status_make(STATUS_MEMORY, "no memory to save '%s'", l->name));
+    Status s = program_collect_leaf(p, leaf, *out_whole);
+    if (!status_failed(&s)) return s;
+    free(*out_whole);
+    *out_whole = NULL;
+    return s;
+}
+
+static Status write_leaf(const PlanLeaf *l, const char *whole, SafetensorsWriter *w, int first) {
     int element = plan_dtype_bytes(l->dtype);
     StoredAs s;
     STATUS_TRY(leaf_stored(l, &s));
-    char *whole = malloc((size_t)leaf_bytes(l) + 1), *tensor = malloc((size_t)(s.elements * element) + 1);
-    Status status = whole && tensor ? program_read_leaf(p, leaf, false, whole)
-                                    : status_make(STATUS_MEMORY, "no memory to save '%s'", l->name);
-    for (int64_t i = 0; i < s.count && !status_failed(&status); i++) {
+    char *tensor = malloc((size_t)(s.elements * element) + 1);
+    if (!tensor) return status_make(STATUS_MEMORY, "no memory to save '%s'", l->name);
+    for (int64_t i = 0; i < s.count; i++) {
         stored_take(l, &s, i, whole, element, tensor);
         safetensors_write(w, first + (int)i, 0, tensor, s.elements * element);
     }
-    free(whole);
     free(tensor);
-    return status;
+    return status_ok();
 }
 
 static Status add_leaf(const PlanLeaf *l, SafetensorsWriter *w, int *out_first) {
@@ -87,10 +106,11 @@ static Status add_leaf(const PlanLeaf *l, SafetensorsWriter *w, int *out_first) 
     return status_ok();
 }
 
-static Status save_leaves(Program *p, const char *path, PlanLeafKind kind, const CheckpointInfo *info) {
-    const Plan *plan = program_plan(p);
+static Status begin_file(const Plan *plan, const char *path, PlanLeafKind kind, const CheckpointInfo *info, int *first,
+                         SafetensorsWriter **out_w) {
     SafetensorsWriter *w;
     STATUS_TRY(safetensors_create(path, &w));
+    *out_w = w;
     safetensors_put_meta(w, "format", "pt"); // what the ecosystem's loaders ask for
     safetensors_put_meta(w, "model", plan->model);
     if (info) {
@@ -98,21 +118,40 @@ static Status save_leaves(Program *p, const char *path, PlanLeafKind kind, const
         snprintf(step, sizeof step, "%lld", (long long)info->step);
         safetensors_put_meta(w, "step", step);
     }
-    Status s = status_ok();
+    for (int i = 0; i < plan->nleaves; i++)
+        if (plan->leaves[i].kind == kind) STATUS_TRY(add_leaf(&plan->leaves[i], w, &first[i]));
+    safetensors_start(w);
+    return status_ok();
+}
+
+// before: why there is no file to write, or success.
+static Status save_leaves(Program *p, Status before, const char *path, PlanLeafKind kind, const CheckpointInfo *info) {
+    const Plan *plan = program_plan(p);
+    SafetensorsWriter *w = NULL;
+    Status s = before;
     int *first = calloc((size_t)plan->nleaves + 1, sizeof *first);
-    if (!first) s = status_make(STATUS_MEMORY, "no memory to save");
-    for (int i = 0; i < plan->nleaves && !status_failed(&s); i++)
-        if (plan->leaves[i].kind == kind) s = add_leaf(&plan->leaves[i], w, &first[i]);
-    if (!status_failed(&s)) safetensors_start(w);
-    for (int i = 0; i < plan->nleaves && !status_failed(&s); i++)
-        if (plan->leaves[i].kind == kind) s = write_leaf(p, i, w, first[i]);
+    if (!first) return alone(p, status_make(STATUS_MEMORY, "no memory to save"));
+    if (!status_failed(&s) && has_files(p)) s = begin_file(plan, path, kind, info, first, &w);
+    for (int i = 0; i < plan->nleaves; i++) {
+        char *whole;
+        if (plan->leaves[i].kind != kind || (status_failed(&s) && !program_world(p))) continue;
+        Status got = collect(p, i, &whole);
+        if (!status_failed(&s)) s = got;
+        if (status_failed(&got)) break;
+        if (!status_failed(&s) && w) s = write_leaf(&plan->leaves[i], whole, w, first[i]);
+        free(whole);
+    }
     free(first);
-    if (!status_failed(&s)) return safetensors_finish(w);
-    safetensors_abandon(w);
+    if (!status_failed(&s) && w) return safetensors_finish(w);
+    if (w) safetensors_abandon(w);
     return s;
 }
 
-Status checkpoint_save_weights(Program *p, const char *path) { return save_leaves(p, path, PLAN_PARAM, NULL); }
+static Status agree(Program *p, Status s) { return program_world(p) ? world_agree(program_world(p), s) : s; }
+
+Status checkpoint_save_weights(Program *p, const char *path) {
+    return agree(p, save_leaves(p, status_ok(), path, PLAN_PARAM, NULL));
+}
 
 // Finishes the moves of a checkpoint that is complete but not yet in place.
 static Status settle(const char *folder) {
@@ -144,17 +183,27 @@ static Status write_state(const char *path, const Plan *plan, const CheckpointIn
     return s;
 }
 
-Status checkpoint_save(Program *p, const char *folder, const CheckpointInfo *info) {
-    Path path;
+static Status begin_save(const char *folder) {
     STATUS_TRY(file_make_folders(folder));
-    STATUS_TRY(settle(folder));
-    STATUS_TRY(path_make(path, folder, MODEL, ".new"));
-    STATUS_TRY(save_leaves(p, path, PLAN_PARAM, info));
-    STATUS_TRY(path_make(path, folder, OPTIMIZER, ".new"));
-    STATUS_TRY(save_leaves(p, path, PLAN_STATE, info));
-    STATUS_TRY(path_make(path, folder, STATE, ".new"));
-    STATUS_TRY(write_state(path, program_plan(p), info));
     return settle(folder);
+}
+
+static Status end_save(const char *folder, const Plan *plan, const CheckpointInfo *info) {
+    Path path;
+    STATUS_TRY(path_make(path, folder, STATE, ".new"));
+    STATUS_TRY(write_state(path, plan, info));
+    return settle(folder);
+}
+
+Status checkpoint_save(Program *p, const char *folder, const CheckpointInfo *info) {
+    Path path = "";
+    Status s = has_files(p) ? begin_save(folder) : status_ok();
+    for (int part = MODEL; part <= OPTIMIZER; part++) {
+        if (!status_failed(&s)) s = path_make(path, folder, part, ".new");
+        s = save_leaves(p, s, path, part_kinds[part], info);
+    }
+    if (!status_failed(&s) && has_files(p)) s = end_save(folder, program_plan(p), info);
+    return agree(p, s);
 }
 
 // ---- loading --------------------------------------------------------------------------------------------------------
@@ -196,13 +245,13 @@ static void convert_tensor(const PlanLeaf *l, const Tensor *t, int64_t elements,
     }
 }
 
-static Status load_leaf(Program *p, int leaf, const char *path, const char *prefix, const Safetensors *f) {
-    const PlanLeaf *l = &program_plan(p)->leaves[leaf];
+static Status leaf_from_file(const PlanLeaf *l, const char *path, const char *prefix, const Safetensors *f,
+                             char *whole) {
     int element = plan_dtype_bytes(l->dtype);
     StoredAs s;
     STATUS_TRY(leaf_stored(l, &s));
-    char *whole = malloc((size_t)leaf_bytes(l) + 1), *tensor = malloc((size_t)(s.elements * element) + 1);
-    Status status = whole && tensor ? status_ok() : status_make(STATUS_MEMORY, "no memory to load '%s'", l->name);
+    char *tensor = malloc((size_t)(s.elements * element) + 1);
+    Status status = tensor ? status_ok() : status_make(STATUS_MEMORY, "no memory to load '%s'", l->name);
     for (int64_t i = 0; i < s.count && !status_failed(&status); i++) {
         char name[TENSOR_NAME];
         if (!leaf_tensor_name(l, &s, i, prefix, name, sizeof name)) {
@@ -215,10 +264,23 @@ static Status load_leaf(Program *p, int leaf, const char *path, const char *pref
         convert_tensor(l, t, s.elements, tensor);
         stored_put(l, &s, i, whole, element, tensor);
     }
-    if (!status_failed(&status)) status = program_write_leaf(p, leaf, whole);
-    free(whole);
     free(tensor);
     return status;
+}
+
+// f: NULL in the processes that have no file: rank 0's sends them the leaf.
+static Status load_leaf(Program *p, int leaf, const char *path, const char *prefix, const Safetensors *f) {
+    const PlanLeaf *l = &program_plan(p)->leaves[leaf];
+    char *whole = malloc((size_t)leaf_bytes(l) + 1);
+    Status s = whole ? status_ok() : status_make(STATUS_MEMORY, "no memory to load '%s'", l->name);
+    if (!status_failed(&s) && f) s = leaf_from_file(l, path, prefix, f, whole);
+    if (program_world(p)) {
+        s = alone(p, s);
+        if (!status_failed(&s)) s = world_broadcast(program_world(p), 0, whole, leaf_bytes(l));
+    }
+    if (!status_failed(&s)) s = program_write_leaf(p, leaf, whole);
+    free(whole);
+    return s;
 }
 
 // Everything is looked at before anything is written: a file that does not fit leaves the program as it was.
@@ -274,20 +336,27 @@ static Status part_path(const char *folder, int part, Path out) {
     return file_exists(mark) && file_exists(out) ? status_ok() : path_make(out, folder, part, "");
 }
 
+static Status open_weights(Program *p, const char *path, const char *prefix, Path file, Safetensors **out_f,
+                           int64_t *out_used) {
+    struct stat st;
+    if (!stat(path, &st) && S_ISDIR(st.st_mode)) STATUS_TRY(part_path(path, MODEL, file));
+    else if (snprintf(file, sizeof(Path), "%s", path) >= (int)sizeof(Path))
+        return status_make(STATUS_INVALID, "file name too long: %.100s...", path);
+    STATUS_TRY(safetensors_open(file, out_f));
+    return check_leaves(p, file, prefix, PLAN_PARAM, *out_f, out_used);
+}
+
 Status checkpoint_load_weights(Program *p, const char *path, const char *prefix, CheckpointExtra *out_extra) {
     Path file;
-    struct stat st;
-    Safetensors *f;
-    int64_t used;
+    Safetensors *f = NULL;
+    int64_t used = 0;
     if (!prefix) prefix = "";
-    if (!stat(path, &st) && S_ISDIR(st.st_mode)) STATUS_TRY(part_path(path, MODEL, file));
-    else if (snprintf(file, sizeof file, "%s", path) >= (int)sizeof file)
-        return status_make(STATUS_INVALID, "file name too long: %.100s...", path);
-    STATUS_TRY(safetensors_open(file, &f));
-    Status s = check_leaves(p, file, prefix, PLAN_PARAM, f, &used);
+    Status s = has_files(p) ? open_weights(p, path, prefix, file, &f, &used) : status_ok();
+    s = agree(p, s);
     if (!status_failed(&s)) s = load_leaves(p, file, prefix, PLAN_PARAM, f);
-    if (out_extra && !status_failed(&s)) {
-        *out_extra = (CheckpointExtra){.count = (int)(safetensors_count(f) - used)};
+    if (out_extra) *out_extra = (CheckpointExtra){0};
+    if (out_extra && f && !status_failed(&s)) {
+        out_extra->count = (int)(safetensors_count(f) - used);
         if (out_extra->count) find_extra(program_plan(p), prefix, f, out_extra);
     }
     safetensors_close(f);
@@ -346,26 +415,31 @@ static Status check_step(const Safetensors *f, const char *path, int64_t step) {
     return status_ok();
 }
 
+static Status open_checkpoint(Program *p, const char *folder, Path path[2], Safetensors *f[2], CheckpointInfo *info) {
+    STATUS_TRY(checkpoint_info(folder, info));
+    if (strcmp(info->model, program_plan(p)->model))
+        return status_make(STATUS_INVALID, "%s holds model '%s', not '%s'", folder, info->model,
+                           program_plan(p)->model);
+    for (int i = 0; i < 2; i++) {
+        int64_t used;
+        STATUS_TRY(part_path(folder, i, path[i]));
+        STATUS_TRY(safetensors_open(path[i], &f[i]));
+        STATUS_TRY(check_step(f[i], path[i], info->step));
+        STATUS_TRY(check_leaves(p, path[i], "", part_kinds[i], f[i], &used));
+        if (used != safetensors_count(f[i]))
+            return status_make(STATUS_INVALID, "%s holds %d tensors, the model has %lld", path[i],
+                               safetensors_count(f[i]), (long long)used);
+    }
+    return status_ok();
+}
+
 Status checkpoint_load(Program *p, const char *folder, CheckpointInfo *out_info) {
-    static const PlanLeafKind kinds[] = {PLAN_PARAM, PLAN_STATE};
     Path path[2];
     Safetensors *f[2] = {NULL, NULL};
-    STATUS_TRY(checkpoint_info(folder, out_info));
-    if (strcmp(out_info->model, program_plan(p)->model))
-        return status_make(STATUS_INVALID, "%s holds model '%s', not '%s'", folder, out_info->model,
-                           program_plan(p)->model);
-    Status s = status_ok();
-    for (int i = 0; i < 2 && !status_failed(&s); i++) {
-        int64_t used;
-        s = part_path(folder, i, path[i]);
-        if (!status_failed(&s)) s = safetensors_open(path[i], &f[i]);
-        if (!status_failed(&s)) s = check_step(f[i], path[i], out_info->step);
-        if (!status_failed(&s)) s = check_leaves(p, path[i], "", kinds[i], f[i], &used);
-        if (!status_failed(&s) && used != safetensors_count(f[i]))
-            s = status_make(STATUS_INVALID, "%s holds %d tensors, the model has %lld", path[i], safetensors_count(f[i]),
-                            (long long)used);
-    }
-    for (int i = 0; i < 2 && !status_failed(&s); i++) s = load_leaves(p, path[i], "", kinds[i], f[i]);
+    Status s = has_files(p) ? open_checkpoint(p, folder, path, f, out_info) : status_ok();
+    s = agree(p, s);
+    if (!status_failed(&s) && program_world(p)) s = world_broadcast(program_world(p), 0, out_info, sizeof *out_info);
+    for (int i = 0; i < 2 && !status_failed(&s); i++) s = load_leaves(p, path[i], "", part_kinds[i], f[i]);
     for (int i = 0; i < 2; i++) safetensors_close(f[i]);
     return s;
 }

@@ -7,6 +7,7 @@
 // Who waits is counted under one lock, so "everyone waits for someone" is known the moment it becomes true.
 #include "runtime/comm.h"
 #include "base/checked.h"
+#include "runtime/comm_call.h"
 #include "runtime/reduce.h"
 #include "runtime/wait.h"
 #include <pthread.h>
@@ -72,40 +73,12 @@ typedef struct Local {
 } Local;
 
 // ---- messages -------------------------------------------------------------------------------------------------------
-const char *comm_kind_name(PlanCommKind kind) {
-    static const char *const names[] = {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast",
-                                        "send",       "recv",       "shift",          "reverse"};
-    return (unsigned)kind < sizeof names / sizeof *names ? names[kind] : "unknown collective";
-}
-
-static const char *mesh_text(const Local *l, uint32_t mesh, char *text, size_t size) {
-    size_t n = 0;
-    text[0] = 0;
-    for (int i = 0; i < l->options.nmesh; i++)
-        if (mesh >> i & 1 && n < size)
-            n += (size_t)snprintf(text + n, size - n, "%s%s", n ? "+" : "", l->options.name[i]);
-    return mesh ? text : "no axis";
-}
-
 static const char *call_text(const Local *l, const CommCall *c, char *text, size_t size) {
-    static const char *const types[] = {"bool", "i32", "f32", "f64", "bf16", "f16"};
-    char mesh[64];
-    bool reduces = c->kind == COMM_ALL_REDUCE || c->kind == COMM_REDUCE_SCATTER;
-    snprintf(text, size, "%s%s %s[%lld, %lld, %lld] over %s (step %d)", comm_kind_name(c->kind),
-             !reduces                  ? ""
-             : c->reduce == REDUCE_SUM ? " sum"
-                                       : " max",
-             types[c->dtype], (long long)c->outer, (long long)c->middle, (long long)c->inner,
-             mesh_text(l, c->mesh, mesh, sizeof mesh), c->step);
-    return text;
+    return comm_call_text(&l->options, c, text, size);
 }
 
 static const char *wait_text(const Local *l, const Wait *w, char *text, size_t size) {
-    const CommMessage *m = w->message;
-    if (w->call) return call_text(l, w->call, text, size);
-    snprintf(text, size, "%s %s rank %d (channel %d, microbatch %d, step %d)", w->receives ? "recv" : "wait",
-             w->receives ? "from" : "for", m->peer, m->channel, m->microbatch, m->step);
-    return text;
+    return w->call ? call_text(l, w->call, text, size) : comm_message_text(w->message, w->receives, text, size);
 }
 
 // ---- waiting --------------------------------------------------------------------------------------------------------
@@ -189,17 +162,6 @@ typedef struct Job { // what one member does between two meetings, splittable by
     int64_t element;
 } Job;
 
-static int64_t call_elements(const CommCall *c) { return c->outer * c->middle * c->inner; }
-
-// all_reduce: member m owns elements [m*each, (m+1)*each).
-static int64_t chunk_each(int64_t count, int n) { return (ceil_div(count, n) + 15) / 16 * 16; }
-
-static void chunk_of(int64_t count, int n, int m, int64_t *out_begin, int64_t *out_end) {
-    int64_t each = chunk_each(count, n);
-    *out_begin = each * m < count ? each * m : count;
-    *out_end = each * (m + 1) < count ? each * (m + 1) : count;
-}
-
 static void reduce_range(const Job *j, char *out, int64_t from, int64_t count) {
     const void *in[MAX_RANKS];
     const CommCall *c = &j->posts[j->me].call;
@@ -210,9 +172,9 @@ static void reduce_range(const Job *j, char *out, int64_t from, int64_t count) {
 static void do_all_reduce(void *context, int thread, int64_t begin, int64_t end) {
     const Job *j = context;
     const CommCall *c = &j->posts[j->me].call;
-    int64_t first = 0, last = call_elements(c);
+    int64_t first = 0, last = comm_elements(c);
     (void)thread;
-    if (!j->small) chunk_of(last, j->g->n, j->me, &first, &last);
+    if (!j->small) comm_chunk(last, j->g->n, j->me, &first, &last);
     int64_t from = first + begin * j->unit, to = first + end * j->unit;
     if (to > last) to = last;
     if (from < to) reduce_range(j, (char *)c->receive + from * j->element, from, to - from);
@@ -225,7 +187,7 @@ static void do_share_reduced(void *context, int thread, int64_t begin, int64_t e
     for (int64_t i = begin; i < end; i++) { // one index is one peer
         int64_t from, to;
         if (i == j->me) continue;
-        chunk_of(call_elements(c), j->g->n, (int)i, &from, &to);
+        comm_chunk(comm_elements(c), j->g->n, (int)i, &from, &to);
         memcpy((char *)c->receive + from * j->element, (const char *)j->posts[i].call.receive + from * j->element,
                (size_t)((to - from) * j->element));
     }
@@ -293,52 +255,34 @@ static void do_all_to_all(void *context, int thread, int64_t begin, int64_t end)
 static void do_broadcast(void *context, int thread, int64_t begin, int64_t end) {
     const Job *j = context;
     const CommCall *c = &j->posts[j->me].call;
-    int64_t count = call_elements(c), from = begin * j->unit, to = end * j->unit < count ? end * j->unit : count;
+    int64_t count = comm_elements(c), from = begin * j->unit, to = end * j->unit < count ? end * j->unit : count;
     (void)thread;
     if (from < to)
         memcpy((char *)c->receive + from * j->element, j->posts[0].data + from * j->element,
                (size_t)((to - from) * j->element));
 }
 
-// Who sends to member `me`.
-static int sender(const CommCall *c, int me, int n) {
-    if (c->kind == COMM_REVERSE) return n - 1 - me;
-    int64_t from = (me - c->peer % n) % n;
-    return (int)(from < 0 ? from + n : from);
-}
-
 static void do_permute(void *context, int thread, int64_t begin, int64_t end) {
     const Job *j = context;
     const CommCall *c = &j->posts[j->me].call;
-    int64_t count = call_elements(c), from = begin * j->unit, to = end * j->unit < count ? end * j->unit : count;
+    int64_t count = comm_elements(c), from = begin * j->unit, to = end * j->unit < count ? end * j->unit : count;
     (void)thread;
     if (from < to)
-        memcpy((char *)c->receive + from * j->element, j->posts[sender(c, j->me, j->g->n)].data + from * j->element,
+        memcpy((char *)c->receive + from * j->element, j->posts[comm_sender(c, j->me, j->g->n)].data + from * j->element,
                (size_t)((to - from) * j->element));
 }
 
 static void run_job(Job *j, int64_t tasks, PoolFn *fn) {
     const CommCall *c = &j->posts[j->me].call;
-    if (j->small || !c->pool || call_elements(c) * j->element < GRAIN_BYTES) fn(j, 0, 0, tasks);
+    if (j->small || !c->pool || comm_elements(c) * j->element < GRAIN_BYTES) fn(j, 0, 0, tasks);
     else pool_run(c->pool, tasks, fn, j);
 }
 
 // ---- collectives ----------------------------------------------------------------------------------------------------
-static bool calls_differ(const CommCall *a, const CommCall *b) {
-    bool reduces = a->kind == COMM_ALL_REDUCE || a->kind == COMM_REDUCE_SCATTER;
-    return a->kind != b->kind || a->dtype != b->dtype || (reduces && a->reduce != b->reduce) || a->outer != b->outer ||
-           a->middle != b->middle || a->inner != b->inner || a->rows != b->rows || a->row != b->row ||
-           (a->kind == COMM_SHIFT && a->peer != b->peer) || a->step != b->step; // two of one shape that changed places
-}
-
 static Status compare_posts(const Local *l, const Group *g, const Post *posts) {
     for (int i = 1; i < g->n; i++)
-        if (calls_differ(&posts[0].call, &posts[i].call)) {
-            char a[160], b[160];
-            return status_make(STATUS_COMM, "ranks do not match: rank %d calls %s, rank %d calls %s", g->rank[0],
-                               call_text(l, &posts[0].call, a, sizeof a), g->rank[i],
-                               call_text(l, &posts[i].call, b, sizeof b));
-        }
+        if (comm_calls_differ(&posts[0].call, &posts[i].call))
+            return comm_differ(&l->options, g->rank[0], &posts[0].call, g->rank[i], &posts[i].call);
     return status_ok();
 }
 
@@ -346,7 +290,7 @@ static Status collective(Local *l, int rank, const CommCall *call, int64_t eleme
     Group *g = l->group_of[(int64_t)call->mesh * l->nranks + rank];
     int me = 0;
     while (g->rank[me] != rank) me++;
-    int64_t bytes = call_elements(call) * element;
+    int64_t bytes = comm_elements(call) * element;
     bool small = bytes <= STAGE_BYTES;
     uint32_t half = g->turn[me]++ & 1;
     Post *posts = g->posts + half * (uint32_t)g->n;
@@ -359,7 +303,7 @@ static Status collective(Local *l, int rank, const CommCall *call, int64_t eleme
     STATUS_TRY(meet(l, g, rank, call));
     STATUS_TRY(compare_posts(l, g, posts));
     Job j = {.g = g, .posts = posts, .me = me, .small = small, .unit = GRAIN_BYTES / element, .element = element};
-    int64_t count = call_elements(call), mine = small ? count : chunk_each(count, g->n);
+    int64_t count = comm_elements(call), mine = small ? count : comm_chunk_each(count, g->n);
     switch (call->kind) {
     case COMM_ALL_REDUCE:
         run_job(&j, ceil_div(mine, j.unit), do_all_reduce);
@@ -379,16 +323,6 @@ static Status collective(Local *l, int rank, const CommCall *call, int64_t eleme
 }
 
 // ---- point to point -------------------------------------------------------------------------------------------------
-static bool payload_differs(const CommCall *a, const CommCall *b) {
-    return a->dtype != b->dtype || call_elements(a) != call_elements(b);
-}
-
-static Status pair_differs(const Local *l, int from, const CommCall *send, int to, const CommCall *receive) {
-    char a[160], b[160];
-    return status_make(STATUS_COMM, "ranks do not match: rank %d calls %s, rank %d calls %s", from,
-                       call_text(l, send, a, sizeof a), to, call_text(l, receive, b, sizeof b));
-}
-
 static Status do_send(Local *l, int from, int to, const CommCall *call) {
     Channel *ch = &l->channels[from * l->nranks + to];
     pthread_mutex_lock(&l->lock);
@@ -413,12 +347,12 @@ static Status do_receive(Local *l, int from, int to, const CommCall *call, int64
         STATUS_TRY(block(l, to, call));
         pthread_mutex_lock(&l->lock);
     }
-    if (!atomic_load(&l->aborted) && payload_differs(&ch->call, call))
-        abort_locked(l, pair_differs(l, from, &ch->call, to, call));
+    if (!atomic_load(&l->aborted) && comm_payloads_differ(&ch->call, call))
+        abort_locked(l, comm_differ(&l->options, from, &ch->call, to, call));
     const void *sent = ch->call.send;
     pthread_mutex_unlock(&l->lock);
     if (atomic_load(&l->aborted)) return l->why;
-    memcpy(call->receive, sent, (size_t)(call_elements(call) * element));
+    memcpy(call->receive, sent, (size_t)(comm_elements(call) * element));
     pthread_mutex_lock(&l->lock);
     ch->full = false;
     release(l, from);
@@ -438,8 +372,7 @@ static int peer_rank(const Local *l, int rank, const CommCall *call) {
 
 // ---- messages of a pipeline -----------------------------------------------------------------------------------------
 static Status message_wrong(const Local *l, int rank, const CommMessage *m) {
-    if (m->peer >= 0 && m->peer < l->nranks && m->peer != rank && m->bytes >= 0) return status_ok();
-    return status_make(STATUS_INVALID, "a message of %lld bytes from or to rank %d", (long long)m->bytes, m->peer);
+    return comm_message_check(m, rank, l->nranks);
 }
 
 static Status local_post(Comm *comm, int rank, const CommMessage *m) {
@@ -452,8 +385,7 @@ static Status local_post(Comm *comm, int rank, const CommMessage *m) {
     if (atomic_load(&l->aborted)) {
         s = l->why;
     } else if (!letter) {
-        s = status_make(STATUS_COMM, "rank %d has %lld messages on their way, no more were foreseen", rank,
-                        (long long)l->options.posts);
+        s = comm_too_many(rank, l->options.posts);
     } else {
         me->free = letter->next;
         *letter = (Letter){.message = *m, .from = rank};
@@ -488,12 +420,7 @@ static Status local_receive(Comm *comm, int rank, const CommMessage *m) {
     }
     if (!atomic_load(&l->aborted) && letter &&
         (letter->message.microbatch != m->microbatch || letter->message.bytes != m->bytes))
-        abort_locked(l,
-                     status_make(STATUS_COMM,
-                                 "ranks do not match: rank %d sends microbatch %d (%lld bytes, step %d) on channel "
-                                 "%d, rank %d expects microbatch %d (%lld bytes, step %d)",
-                                 m->peer, letter->message.microbatch, (long long)letter->message.bytes,
-                                 letter->message.step, m->channel, rank, m->microbatch, (long long)m->bytes, m->step));
+        abort_locked(l, comm_messages_differ(rank, m, &letter->message));
     if (atomic_load(&l->aborted)) {
         pthread_mutex_unlock(&l->lock);
         return l->why;
@@ -533,9 +460,7 @@ static Status local_wait(Comm *comm, int rank, const CommMessage *m) {
     if (atomic_load(&l->aborted)) {
         s = l->why;
     } else if (!at) {
-        s = status_make(STATUS_COMM,
-                        "rank %d waits for a message to rank %d on channel %d, microbatch %d that it did not send",
-                        rank, m->peer, m->channel, m->microbatch);
+        s = comm_not_sent(rank, m);
     } else {
         Letter *letter = *at;
         *at = letter->next;
@@ -551,54 +476,24 @@ static Status report_unwaited(Local *l, int rank) {
     for (int r = 0; r < l->nranks; r++)
         for (const Letter *p = l->ranks[r].inbox; p; p = p->next)
             if (p->from == rank && !atomic_load(&l->aborted)) {
-                abort_locked(l, status_make(STATUS_COMM,
-                                            "rank %d sent microbatch %d on channel %d to rank %d (step %d) and never "
-                                            "waited for it to be received",
-                                            rank, p->message.microbatch, p->message.channel, r, p->message.step));
+                abort_locked(l, comm_unwaited(rank, &p->message, r));
                 return l->why;
             }
     return status_ok();
 }
 
 // ---- the vtable -----------------------------------------------------------------------------------------------------
-static bool sizes_of(const CommCall *c, int64_t element, int ways, int64_t *out_send, int64_t *out_receive) {
-    int64_t n;
-    if (c->outer < 1 || c->middle < 1 || c->inner < 1 || !checked_mul(c->outer, c->middle, &n) ||
-        !checked_mul(n, c->inner, &n) || !checked_mul(n, element, &n))
-        return false;
-    *out_send = *out_receive = n;
-    if (c->rows && (c->kind != COMM_ALL_TO_ALL || c->rows < 0 || c->row < 1 || !c->send_counts || !c->receive_counts ||
-                    c->inner % c->rows || c->inner / c->rows % c->row))
-        return false;
-    if (c->kind == COMM_ALL_GATHER) return checked_mul(n, ways, out_receive);
-    if (c->kind == COMM_REDUCE_SCATTER) *out_receive = n / c->middle * ceil_div(c->middle, ways);
-    if (c->kind == COMM_ALL_TO_ALL) return checked_mul(n / c->middle * ceil_div(c->middle, ways), ways, out_receive);
-    return true;
-}
-
 static Status local_call(Comm *comm, int rank, const CommCall *call) {
     Local *l = (Local *)comm;
-    int64_t element = plan_dtype_bytes(call->dtype), send, receive;
-    if (call->mesh >> l->options.nmesh || !element || (unsigned)call->kind > COMM_REVERSE)
-        return status_make(STATUS_INVALID, "a collective over unknown mesh axes or of an unknown type");
-    int ways = l->group_of[(int64_t)call->mesh * l->nranks + rank]->n;
-    char text[160];
-    if (!sizes_of(call, element, ways, &send, &receive))
-        return status_make(STATUS_INVALID, "%s: sizes do not fit %d ranks", call_text(l, call, text, sizeof text),
-                           ways);
-    bool reduces = call->kind == COMM_ALL_REDUCE || call->kind == COMM_REDUCE_SCATTER;
-    if (reduces && call->dtype == PLAN_BOOL && call->reduce == REDUCE_SUM)
-        return status_make(STATUS_INVALID, "%s: a sum of bool", call_text(l, call, text, sizeof text));
+    int64_t element = plan_dtype_bytes(call->dtype), send;
+    int ways = call->mesh >> l->options.nmesh ? 0 : l->group_of[(int64_t)call->mesh * l->nranks + rank]->n;
+    STATUS_TRY(comm_call_check(&l->options, call, ways, &send));
     if (call->kind == COMM_SEND || call->kind == COMM_RECV) {
         int peer = peer_rank(l, rank, call);
         if (peer < 0) return status_ok();
         if (peer == rank) return status_make(STATUS_INVALID, "a rank sends to itself");
         return call->kind == COMM_SEND ? do_send(l, rank, peer, call) : do_receive(l, peer, rank, call, element);
     }
-    const char *from = call->send, *to = call->receive;
-    bool in_place = call->kind == COMM_ALL_REDUCE || call->kind == COMM_BROADCAST;
-    if (!(in_place && from == to) && from < to + receive && to < from + send)
-        return status_make(STATUS_INVALID, "%s: send and receive overlap", call_text(l, call, text, sizeof text));
     if (ways == 1) {
         memmove(call->receive, call->send, (size_t)send);
         return status_ok();

@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "runtime/bind.h"
 #include "runtime/comm_nccl.h"
+#include "runtime/comm_wire.h"
 #include "runtime/dtype.h"
 #include "runtime/program.h"
 #include "runtime/wait.h"
@@ -514,7 +515,7 @@ static Status make_comm(Program *p, const CommOptions *c) {
                              .world = p->options.world};
         return comm_nccl_make(&o, &p->comm);
     }
-    if (p->options.world) return status_make(STATUS_UNSUPPORTED, "ranks in several processes are not supported yet");
+    if (p->options.world) return comm_wire_make(c, p->options.world, &p->comm);
     return comm_local_make(c, &p->comm);
 }
 
@@ -536,7 +537,7 @@ static void setup_rank(void *context, int thread, int64_t begin, int64_t end) {
                        .cuda = p->cuda,
                        .plan = p->plan,
                        .rank = rank,
-                       .ordinal = rank - p->first,
+                       .ordinal = p->options.world ? p->options.world->local : rank - p->first,
                        .eager = p->options.eager || p->options.nfaults > 0,
                        .timed = p->options.trace,
                        .timeout_ms = p->options.comm_timeout_ms,
@@ -641,18 +642,30 @@ static Status seed_faults(Program *p) {
     return status_ok();
 }
 
+// Which ranks run here, and with how many threads. Processes of one host share its processors, unless whoever started
+// them gave each its own.
+static void place_ranks(Program *p) {
+    const World *w = p->options.world;
+    int cores = wait_cores(), wanted = p->options.threads;
+    p->nranks = (int)plan_ranks(p->plan);
+    p->first = w ? w->rank : 0;
+    p->nlocal = w ? 1 : p->nranks;
+    if (w && w->locals > 1 && cores == (int)sysconf(_SC_NPROCESSORS_ONLN)) cores /= w->locals;
+    if (wanted > 0) p->threads = wanted / p->nranks;
+    else p->threads = cores / p->nlocal;
+    if (p->threads < 1) p->threads = 1;
+    p->spin = (int64_t)p->threads * p->nlocal <= cores;
+}
+
 static Status make_inside(Program *p) {
     const Plan *plan = p->plan;
-    int cores = wait_cores(), wanted = p->options.threads > 0 ? p->options.threads : cores;
-    p->nranks = (int)plan_ranks(plan);
-    p->nlocal = p->nranks;
-    p->threads = wanted / p->nlocal > 1 ? wanted / p->nlocal : 1;
-    p->spin = (int64_t)p->threads * p->nlocal <= cores;
+    place_ranks(p);
     CommOptions c = {.nmesh = plan->nmesh, .spin = p->spin, .timeout_ms = p->options.comm_timeout_ms};
     for (int i = 0; i < plan->nmesh; i++) {
         c.extent[i] = plan->mesh[i].extent;
         c.name[i] = plan->mesh[i].name;
     }
+    if (!c.timeout_ms && p->options.world) c.timeout_ms = p->options.world->timeout_ms;
     c.posts = most_posts(plan);
     STATUS_TRY(make_comm(p, &c)); // refuses more ranks than one process can have
     if (!p->cuda) STATUS_TRY(check_memory(plan->slab_bytes, p->nlocal));

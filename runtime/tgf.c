@@ -4,6 +4,7 @@
 #include "runtime/bind.h"
 #include "runtime/checkpoint.h"
 #include "runtime/data.h"
+#include "runtime/launch.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ _Static_assert((int)TGF_RANK >= (int)PLAN_RANK, "room for every dimension");
 
 struct TgfModel {
     Program *program;
+    World *world; // NULL: no other processes
     int32_t seed;
     int64_t steps, tokens;
     char data[1024];
@@ -38,13 +40,22 @@ static TgfStatus give(Status s) {
 const char *tgf_code_name(TgfCode code) { return status_name((StatusCode)code); }
 
 // ---- a model --------------------------------------------------------------------------------------------------------
+static Status join(World **out_world) {
+    Launch l;
+    STATUS_TRY(launch_read(&l));
+    return launch_world(&l, out_world);
+}
+
 TgfStatus tgf_open(const TgfModule *module, const TgfOptions *options, TgfModel **out_model) {
     *out_model = NULL;
     TgfModel *m = calloc(1, sizeof *m);
     if (!m) return give(status_make(STATUS_MEMORY, "no memory for a model"));
-    ProgramOptions o = {.threads = options ? options->threads : 0};
-    Status s = program_make(module, &o, &m->program);
+    Status s = options && options->processes ? join(&m->world) : status_ok();
+    ProgramOptions o = {.threads = options ? options->threads : 0, .world = m->world};
+    if (!status_failed(&s)) s = program_make(module, &o, &m->program);
     if (status_failed(&s)) {
+        if (m->world) world_abort(m->world, &s);
+        world_free(m->world);
         free(m);
         return give(s);
     }
@@ -56,6 +67,7 @@ TgfStatus tgf_open(const TgfModule *module, const TgfOptions *options, TgfModel 
 void tgf_close(TgfModel *model) {
     if (!model) return;
     program_free(model->program);
+    world_free(model->world);
     free(model);
 }
 

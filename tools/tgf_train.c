@@ -6,6 +6,7 @@
 #include "runtime/data.h"
 #include "runtime/metrics.h"
 #include "tools/common_built.h"
+#include "tools/common_processes.h"
 #include "tools/common_machine.h"
 #include "tools/tgf.h"
 #include <errno.h>
@@ -28,6 +29,9 @@ typedef struct TrainFlags {
 typedef struct Trainer {
     const TrainFlags *flags;
     Program *program;
+    World *world; // NULL: alone
+    bool speaks;  // rank 0 of the processes: it alone prints and writes files
+    bool common;  // the failure is that of all processes
     const Recipe *recipe;
     TokenFile *file, *held_file; // held_file: NULL when the validation part comes from the end of file
     TokenRange train, held;
@@ -140,7 +144,7 @@ static Status validate(Trainer *t, double *out_loss) {
 static void show(Trainer *t, int64_t step, double loss, bool last) {
     double now = now_seconds(), took = now - t->began;
     bool terminal = isatty(STDOUT_FILENO);
-    if (t->flags->quiet || (!last && now - t->shown < (terminal ? 0.2 : 5))) return;
+    if (!t->speaks || t->flags->quiet || (!last && now - t->shown < (terminal ? 0.2 : 5))) return;
     t->shown = now;
     double done = (double)(step + 1 - t->first), left = took / done * (double)(t->steps - step - 1);
     printf("%sstep %" PRId64 "/%" PRId64 "  loss %.4f  %.0f tokens/s  %d:%02d left", terminal ? "\r" : "", step + 1,
@@ -156,12 +160,18 @@ static void end_line(Trainer *t) {
     t->line_open = false;
 }
 
+// A status that all processes have: rank 0 tells it.
+static Status in_common(Trainer *t, Status s) {
+    if (t->world && status_failed(&s) && !status_failed(&t->world->why)) t->common = true;
+    return s;
+}
+
 static Status save(Trainer *t, int64_t finished) {
     if (!t->flags->save) return status_ok();
     t->info.step = finished;
     t->info.seed = t->seed;
     t->info.tokens = finished * t->batch * t->seq;
-    return checkpoint_save(t->program, t->flags->save, &t->info);
+    return in_common(t, checkpoint_save(t->program, t->flags->save, &t->info));
 }
 
 static Status one_step(Trainer *t, int64_t step, float *out_loss) {
@@ -197,8 +207,10 @@ static Status loop(Trainer *t) {
             STATUS_TRY(program_get_output(t->program, "loss_scale", PLAN_F32, &t->scale, 1));
             STATUS_TRY(program_get_output(t->program, "skipped_steps", PLAN_I32, &t->skipped, 1));
         }
-        STATUS_TRY(check_finite(t, step, loss, norm));
-        bool last = step + 1 == t->steps || stopped;
+        STATUS_TRY(in_common(t, check_finite(t, step, loss, norm)));
+        bool stop = stopped; // of all, at the same step
+        if (t->world) STATUS_TRY(processes_any(t->world, stop, &stop));
+        bool last = step + 1 == t->steps || stop;
         MetricsValue values[6] = {{"loss", loss}, {"lr", rate}, {"grad_norm", norm}};
         int n = 3;
         if (t->scaled) {
@@ -210,15 +222,15 @@ static Status loop(Trainer *t) {
             STATUS_TRY(validate(t, &held));
             values[n++] = (MetricsValue){"val_loss", held};
             end_line(t);
-            if (!f->quiet) printf("step %" PRId64 "  validation loss %.4f\n", step + 1, held);
+            if (t->speaks && !f->quiet) printf("step %" PRId64 "  validation loss %.4f\n", step + 1, held);
         }
-        STATUS_TRY(metrics_write(t->metrics, step + 1, values, n));
+        if (t->metrics) STATUS_TRY(metrics_write(t->metrics, step + 1, values, n));
         show(t, step, loss, last);
         if (last || (f->save_every && (step + 1) % f->save_every == 0)) STATUS_TRY(save(t, step + 1));
-        if (stopped && step + 1 < t->steps) {
+        if (stop && step + 1 < t->steps) {
             end_line(t);
-            return status_make(STATUS_INVALID, "stopped by a signal after step %" PRId64 "%s", step + 1,
-                               f->save ? "; --resume goes on from there" : "");
+            return in_common(t, status_make(STATUS_INVALID, "stopped by a signal after step %" PRId64 "%s", step + 1,
+                                            f->save ? "; --resume goes on from there" : ""));
         }
     }
     end_line(t);
@@ -227,40 +239,44 @@ static Status loop(Trainer *t) {
 
 static Status start(Trainer *t) {
     const TrainFlags *f = t->flags;
-    STATUS_TRY(check_inputs(t));
+    Status fit = check_inputs(t);
+    if (t->world) fit = in_common(t, world_agree(t->world, fit));
+    STATUS_TRY(fit);
     t->seed = f->seed ? f->seed : t->recipe->seed;
     t->steps = f->steps ? f->steps : t->recipe->steps;
     if (t->seed > INT32_MAX) return status_make(STATUS_INVALID, "--seed: at most %d", INT32_MAX);
     if (f->resume) {
         CheckpointInfo info;
-        STATUS_TRY(checkpoint_load(t->program, f->resume, &info));
+        STATUS_TRY(in_common(t, checkpoint_load(t->program, f->resume, &info)));
         t->first = info.step;
         t->seed = info.seed;
     } else {
         STATUS_TRY(program_set_optional(t->program, "seed", (int32_t)t->seed));
         STATUS_TRY(program_run(t->program, "init"));
-        if (f->load) STATUS_TRY(checkpoint_load_weights(t->program, f->load, NULL, NULL));
+        if (f->load) STATUS_TRY(in_common(t, checkpoint_load_weights(t->program, f->load, NULL, NULL)));
     }
-    if (f->save && mkdir(f->save, 0777) && errno != EEXIST) return status_errno("cannot make the folder", f->save);
-    if (t->metrics_path) STATUS_TRY(metrics_open(t->metrics_path, f->resume != NULL, t->first + 1, &t->metrics));
+    if (t->speaks && f->save && mkdir(f->save, 0777) && errno != EEXIST)
+        return status_errno("cannot make the folder", f->save);
+    if (t->speaks && t->metrics_path)
+        STATUS_TRY(metrics_open(t->metrics_path, f->resume != NULL, t->first + 1, &t->metrics));
     return status_ok();
 }
 
 static Status run(Trainer *t, Arena *a) {
     const TrainFlags *f = t->flags;
     STATUS_TRY(start(t));
-    if (!f->quiet)
+    if (t->speaks && !f->quiet)
         printf("%s: %" PRId64 " ranks of %d threads, %" PRId64 " sequences of %" PRId64
                " tokens a step, slab %.1f MB a rank\n",
                program_plan(t->program)->model, plan_ranks(program_plan(t->program)), program_threads(t->program),
                t->batch, t->seq, (double)program_memory(t->program, 0).slab / 1e6);
     STATUS_TRY(loop(t));
-    if (t->skipped && !f->quiet)
+    if (t->skipped && t->speaks && !f->quiet)
         printf("%d steps skipped: their gradients were beyond f16; loss scale %.0f\n", t->skipped, t->scale);
     metrics_close(t->metrics);
     t->metrics = NULL;
     const char *curve = f->curve ? f->curve : f->save ? arena_printf(a, "%s/loss.svg", f->save) : NULL;
-    if (curve && t->metrics_path) {
+    if (curve && t->metrics_path && t->speaks) {
         STATUS_TRY(curve_from_metrics(t->metrics_path, program_plan(t->program)->model, curve));
         if (!f->quiet) printf("loss curve: %s\n", curve);
     }
@@ -301,17 +317,26 @@ int tool_train(int argc, char **argv) {
     Built b = {0};
     CodegenOptions code = {0};
     if (!machine_read(&f.machine, "tgf train", &code)) return 1;
-    rc = built_make(&request, &code, &(ProgramOptions){.threads = (int)f.threads}, &b);
+    World *world;
+    Status s = status_ok();
+    if ((rc = processes_join("train", &world))) return rc;
+    rc = built_make(&request, &code, &(ProgramOptions){.threads = (int)f.threads, .world = world}, &b);
     if (!rc) {
         Arena *a = arena_new();
         struct sigaction action = {.sa_handler = on_signal};
         sigaction(SIGINT, &action, NULL);
         sigaction(SIGTERM, &action, NULL);
-        Trainer t = {.flags = &f, .program = b.program, .recipe = b.c.unit->recipe};
+        Trainer t = {.flags = &f,
+                     .program = b.program,
+                     .world = world,
+                     .speaks = !world || world->rank == 0,
+                     .recipe = b.c.unit->recipe};
         t.metrics_path = f.metrics ? f.metrics : f.save ? arena_printf(a, "%s/metrics.jsonl", f.save) : NULL;
-        Status s = t.recipe ? run(&t, a) : status_make(STATUS_INVALID, "the model has no `train { ... }` recipe");
+        s = t.recipe ? run(&t, a)
+                     : in_common(&t, status_make(STATUS_INVALID, "the model has no `train { ... }` recipe"));
         end_line(&t);
-        if (status_failed(&s)) rc = status_report(&s, "train");
+        if (status_failed(&s)) rc = t.common ? processes_report(world, &s, "train") : status_report(&s, "train");
+        if (t.common) s = status_ok();
         metrics_close(t.metrics);
         tokens_close(t.file);
         tokens_close(t.held_file);
@@ -320,5 +345,6 @@ int tool_train(int argc, char **argv) {
         arena_free(a);
     }
     built_end(&b);
+    processes_end(world, &s);
     return rc;
 }

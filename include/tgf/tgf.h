@@ -12,7 +12,7 @@
  * Shapes: arrays are dense and row-major over the whole value, whatever mesh the model was compiled for: the runtime
  * gives each rank its part. Counts are elements.
  * Threads: one thread uses a model at a time, any thread; different models are independent. Ranks are threads of this
- * process; the model starts its own.
+ * process, unless TgfOptions.processes says otherwise; the model starts its own.
  * Failures: every call says how it went; code 0 is success, message is for people. Nothing prints or exits.
  */
 #ifndef TGF_TGF_H
@@ -63,6 +63,10 @@ typedef struct TgfTensor {
 typedef struct TgfOptions {
     int threads;  /* over all ranks; each rank has at least one. 0: one a processor */
     int32_t seed; /* of initialisation, dropout and the choice of batches */
+    /* Not 0: this process is one rank of several, as the environment says (mpirun, torchrun, srun; docs/processes.md),
+     * or alone if it says nothing. Then all processes make the same calls with the same arguments and get the same
+     * results; rank 0's process reads and writes the checkpoints. One such model at a time. */
+    int processes;
 } TgfOptions;
 
 /* All memory is taken here, steps take none. options may be NULL: all zero. */
