@@ -179,6 +179,7 @@ template <int groups> TGF_DEVICE void copy_async_wait() { sim_api->copy_wait(gro
 template <int... i> struct SimNumbers {};
 template <int n, int... i> struct SimCount : SimCount<n - 1, n - 1, i...> {};
 template <int... i> struct SimCount<0, i...> { typedef SimNumbers<i...> type; };
+namespace { // of this library alone: libraries of other images have kernels of the same names
 template <auto f> struct SimCall;
 template <class... A, void (*f)(A...)> struct SimCall<f> {
     static constexpr int count = sizeof...(A);
@@ -186,6 +187,7 @@ template <class... A, void (*f)(A...)> struct SimCall<f> {
     template <int... i> static void spread(void *const *p, SimNumbers<i...>) { f(*(A *)p[i]...); }
     static void call(void *const *p) { spread(p, typename SimCount<sizeof...(A)>::type()); }
 };
+}
 #define SIM_FIRST(x, ...) (int)(x)
 #define SIM_KERNEL(name, ...)                                                                                          \
     {#name, SIM_FIRST(__VA_ARGS__), SimCall<name>::count, SimCall<name>::bytes, SimCall<name>::call},
