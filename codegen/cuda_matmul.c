@@ -121,9 +121,9 @@ static Status product_make(const CudaTarget *target, const char *name, const Til
 static const CudaTiling warp_tilings[] = {
     {128, 256, 128, 2, 4, 1, 3, 1.00}, {128, 256, 64, 2, 4, 1, 4, 0.96}, {128, 128, 64, 2, 2, 1, 4, 0.92},
     {128, 128, 64, 2, 4, 1, 4, 0.86},  {64, 128, 64, 2, 2, 1, 4, 0.80},  {128, 64, 64, 2, 2, 1, 4, 0.80},
-    {64, 64, 128, 2, 2, 1, 4, 0.66},   {32, 64, 128, 2, 2, 1, 4, 0.44},  {64, 32, 128, 2, 2, 1, 4, 0.44},
-    {16, 64, 256, 1, 1, 4, 4, 0.30},   {64, 16, 256, 1, 1, 4, 4, 0.30},  {16, 32, 256, 1, 1, 4, 4, 0.18},
-    {32, 16, 256, 1, 1, 4, 4, 0.18},
+    {64, 64, 128, 2, 2, 1, 4, 0.66},   {64, 64, 64, 2, 2, 1, 4, 0.60},   {32, 64, 128, 2, 2, 1, 4, 0.44},
+    {64, 32, 128, 2, 2, 1, 4, 0.44},   {16, 64, 256, 1, 1, 4, 4, 0.30},  {64, 16, 256, 1, 1, 4, 4, 0.30},
+    {16, 32, 256, 1, 1, 4, 4, 0.18},   {32, 16, 256, 1, 1, 4, 4, 0.18},
 };
 static const CudaTiling scalar_tilings[] = {{128, 128, 64, 1, 1, 1, 3, 1.0}, {64, 64, 64, 1, 1, 1, 3, 0.6}};
 enum { SCALAR_THREADS = 256, HELD_MOST = 16 };
@@ -153,9 +153,12 @@ double cuda_tiles_time(const CudaProduct *p, int tile_m, int tile_n, double spee
     return (double)turns * tile_m * tile_n / speed;
 }
 
-// Registers are left beside sums of 64 x 64 elements a warp where copies are few and their addresses simple.
-static bool plain(const CudaSide *s, bool tf32) {
-    return s->width == 16 && (s->along_rest ? s->row.count : s->rest.count) <= 1 && (!tf32 || s->along_rest);
+// The most elements of C a warp's registers can sum, given what the copies of an operand need: most are left where
+// copies are wide and their addresses simple, fewest where elements wait in registers and each has an address.
+static int room(const CudaSide *s, bool tf32) {
+    bool linear = (s->along_rest ? s->row.count : s->rest.count) <= 1;
+    if (s->width == 2 && !linear) return 32 * 32;
+    return s->width == 16 && linear && (!tf32 || s->along_rest) ? 64 * 64 : 64 * 32;
 }
 
 // The least time: tiles of the busiest multiprocessor, each as long as its work at the tiling's speed.
@@ -163,13 +166,15 @@ static const CudaTiling *choose(const CudaProduct *p, const CudaTiling *tilings,
                                 double *out_time) {
     const CudaTiling *best = NULL;
     double least = INFINITY;
-    bool few = plain(&p->a, p->tf32) && plain(&p->b, p->tf32);
+    int most = room(&p->a, p->tf32), other = room(&p->b, p->tf32);
+    if (other < most) most = other;
+    if (p->tf32 && p->c.width < 16 && most > 64 * 32) most = 64 * 32;
     for (int i = 0; i < count; i++) {
         const CudaTiling *t = &tilings[i];
         int threads = cuda_tiling_threads(t), depth = t->k_bytes / p->size;
-        if (warps && (cuda_tiling_shared(p, t) > p->target->shared_bytes ||
-                      (t->m / t->warps_m * (t->n / t->warps_n) > 64 * 32 && !few) ||
-                      !loads(&p->a, p->size, t->m, depth, threads) || !loads(&p->b, p->size, t->n, depth, threads)))
+        if (warps &&
+            (cuda_tiling_shared(p, t) > p->target->shared_bytes || t->m / t->warps_m * (t->n / t->warps_n) > most ||
+             !loads(&p->a, p->size, t->m, depth, threads) || !loads(&p->b, p->size, t->n, depth, threads)))
             continue;
         double time = cuda_tiles_time(p, t->m, t->n, t->speed);
         if (time < least) best = t, least = time;

@@ -166,11 +166,11 @@ template <class Operand, class Place, class Memory, int rows, int depth, int thr
 
 // ---- tiles of a grid
 
-// Tiles in the order they are done: panels of eight tiles along m, so that what runs at one time reads few different
-// rows and columns and finds them in the second-level cache.
+// Tiles in the order they are done: panels of some tiles along m, so that what runs at one time is about as high as wide,
+// reads few different rows and columns and finds them in the second-level cache.
 template <class S> struct MatmulTile {
     static const u32 tiles_m = (S::M + S::tile_m - 1) / S::tile_m, tiles_n = (S::N + S::tile_n - 1) / S::tile_n;
-    static const u32 tiles = tiles_m * tiles_n * S::batches, panel = 8;
+    static const u32 tiles = tiles_m * tiles_n * S::batches, panel = S::tile_n > S::tile_m ? 16 : 8;
     u32 batch, m, n; // first indices
     TGF_DEVICE_MEMBER MatmulTile(u32 tile) {
         batch = S::batches == 1 ? 0 : tile / (tiles_m * tiles_n);
@@ -187,8 +187,8 @@ template <class S> struct MatmulTile {
 template <class S, int each> TGF_DEVICE void matmul_put(char *c, u32 m, u32 n, const float *x) {
     typedef typename S::Real::Memory Memory;
     char *row = c + S::C::row(m);
+    if (S::N % S::tile_n && n >= S::N) return;
     if (each > 1 && (S::N % each == 0 || n + each <= S::N)) {
-        if (S::N % each == 0 && n >= S::N) return;
         union {
             MatmulPiece all;
             Memory one[each];
@@ -212,12 +212,13 @@ template <class S, int each> TGF_DEVICE void matmul_put(char *c, u32 m, u32 n, c
 // `each` elements from a line of a tile in shared memory: f32 sums, or (out_size 2) already rounded.
 template <class S, int each, int out_size> TGF_DEVICE void matmul_put_line(char *c, u32 m, u32 n, const char *from) {
     typedef typename S::Real::Memory Memory;
+    if (S::N % S::tile_n && n >= S::N) return;
     if (out_size == 4) {
         float x[each];
 #pragma unroll
         for (int i = 0; i < each; i++) x[i] = ((const float *)from)[i];
         matmul_put<S, each>(c, m, n, x);
-    } else if (each > 1 && (S::N % each == 0 ? n < S::N : n + each <= S::N)) {
+    } else if (each > 1 && (S::N % each == 0 || n + each <= S::N)) {
         gstore((MatmulPiece *)(c + S::C::row(m) + S::C::column(n)), *(const MatmulPiece *)from);
     } else {
 #pragma unroll
@@ -380,7 +381,7 @@ template <class S> struct WarpMatmul {
             meet<block>();
         }
         const int each = S::C::width / size, per_line = S::tile_n / each, total = S::tile_m * per_line;
-#pragma unroll 4
+#pragma unroll (each > 1 ? 4 : 1)
         for (int i = thread; i < total; i += threads) {
             int r = i / per_line, n = i % per_line * each;
             if (S::M % S::tile_m && at.m + r >= S::M) break;

@@ -165,7 +165,7 @@ template <class S> struct GroupMatmul {
                     Real::put_pair(out + (lane / 4 + half * 8) * out_line + (j * 8 + lane % 4 * 2) * 2, x[0], x[1]);
                 }
             sync_warp();
-#pragma unroll 4
+#pragma unroll (each > 1 ? 4 : 1)
             for (int i = lane; i < 16 * per_line; i += 32) {
                 int r = i / per_line, column = i % per_line * each;
                 if (S::M % S::tile_m == 0 || at.m + row + r < S::M)

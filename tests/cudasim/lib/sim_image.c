@@ -74,9 +74,9 @@ static char *read_all(const char *path, size_t head, size_t *out_bytes) { // `he
 }
 
 static uint64_t hash_text(const char *text, size_t bytes) {
-    static const char *const headers[] = {"cudasim_device.h", "lib/sim_api.h"};
+    static const char *const headers[] = {"cudasim_device.h", "device_sm90.h", "lib/sim_api.h"};
     uint64_t h = hash_bytes(0xcbf29ce484222325u, text, bytes);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         char path[SIM_PATH];
         size_t n = 0;
         snprintf(path, sizeof path, TGF_CUDASIM_INCLUDE "/%s", headers[i]);
@@ -96,7 +96,7 @@ static char *with_head(char *p, size_t bytes, const char *kind, const char *arch
     return p;
 }
 
-char *image_cubin(const char *text, size_t bytes, const char *arch, size_t *out_bytes, char *log, size_t log_bytes) {
+static char *compile(const char *text, size_t bytes, const char *arch, size_t *out_bytes, char *log, size_t log_bytes) {
     char path[SIM_PATH + 40], made[SIM_PATH + 60];
     size_t n = 0;
     *log = 0;
@@ -113,6 +113,18 @@ char *image_cubin(const char *text, size_t bytes, const char *arch, size_t *out_
     }
     char *p = read_all(path, SIM_IMAGE_HEAD, &n);
     return p ? with_head(p, n, "cubin", arch, out_bytes) : NULL;
+}
+
+char *image_cubin(const char *text, size_t bytes, const char *arch, size_t *out_bytes, char *log, size_t log_bytes) {
+    static const char hopper[] = "#define TGF_CUDASIM_SM90\n#line 1\n"; // device_sm90.h
+    if (!strstr(arch, "_90a")) return compile(text, bytes, arch, out_bytes, log, log_bytes);
+    char *all = malloc(sizeof hopper - 1 + bytes), *made = NULL;
+    if (!all) return NULL;
+    memcpy(all, hopper, sizeof hopper - 1);
+    memcpy(all + sizeof hopper - 1, text, bytes);
+    made = compile(all, sizeof hopper - 1 + bytes, arch, out_bytes, log, log_bytes);
+    free(all);
+    return made;
 }
 
 char *image_ptx(const char *text, size_t bytes, const char *arch, size_t *out_bytes) {
