@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/comm_nccl.h"
+#include "runtime/world.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -218,6 +219,7 @@ static void nccl_abort(Comm *comm, int rank, const Status *why) {
         atomic_store(&c->stopped, true);
     }
     pthread_mutex_unlock(&c->lock);
+    if (c->options.world) world_abort(c->options.world, why);
     if (c->ranks[rank].d) nccl_abort_rank(c, &c->ranks[rank]);
 }
 
@@ -243,20 +245,35 @@ static const CommVtable nccl_vtable = {.name = "nccl",
                                        .abort = nccl_abort,
                                        .free = nccl_free};
 
-static Status make_inside(CommNccl *c) {
+static Status open_libraries(CommNccl *c) {
     STATUS_TRY(cuda_api(&c->cuda));
-    if (c->nranks > 1) {
-        Status s = nccl_api(&c->api);
-        if (status_failed(&s))
-            return status_make(s.code, "%d ranks on GPUs need NCCL (one rank runs without it): %.380s", c->nranks,
-                               s.message);
-        int gpus = device_cuda_count(c->cuda);
-        if (c->options.nlocal > gpus)
-            return status_make(STATUS_UNSUPPORTED, "%d ranks need as many GPUs, this machine has %d", c->options.nlocal,
-                               gpus);
-        if (!c->options.world)
-            STATUS_TRY(nccl_status(c->api, NULL, c->api->ncclGetUniqueId(&c->id), "ncclGetUniqueId"));
-    }
+    if (c->nranks == 1) return status_ok();
+    Status s = nccl_api(&c->api);
+    if (status_failed(&s))
+        return status_make(s.code, "%d ranks on GPUs need NCCL (one rank runs without it): %.380s", c->nranks,
+                           s.message);
+    int gpus = device_cuda_count(c->cuda);
+    if (c->options.nlocal > gpus)
+        return status_make(STATUS_UNSUPPORTED, "%d ranks need as many GPUs, this machine has %d", c->options.nlocal,
+                           gpus);
+    return status_ok();
+}
+
+// What NCCL's communicators find each other by: rank 0's, and the other processes are told. Every process comes here,
+// also one that lacks something, so that all hear of it.
+static Status share_id(CommNccl *c, Status own) {
+    World *w = c->options.world;
+    if (!status_failed(&own) && w && w->size != c->nranks)
+        own = status_make(STATUS_INVALID, "the model runs on %d ranks, there are %d processes", c->nranks, w->size);
+    if (!status_failed(&own) && c->api && (!w || w->rank == 0))
+        own = nccl_status(c->api, NULL, c->api->ncclGetUniqueId(&c->id), "ncclGetUniqueId");
+    if (!w) return own;
+    STATUS_TRY(world_agree(w, own));
+    return world_broadcast(w, 0, &c->id, sizeof c->id);
+}
+
+static Status make_inside(CommNccl *c) {
+    STATUS_TRY(share_id(c, open_libraries(c)));
     if (!(c->ranks = calloc((size_t)c->nranks, sizeof *c->ranks)))
         return status_make(STATUS_MEMORY, "no memory for %d ranks", c->nranks);
     return nccl_plan_groups(c);
@@ -271,8 +288,7 @@ Status comm_nccl_make(const CommNcclOptions *options, Comm **out_comm) {
     c->plan = options->plan;
     c->nranks = (int)plan_ranks(c->plan);
     pthread_mutex_init(&c->lock, NULL);
-    Status s = options->world ? status_make(STATUS_UNSUPPORTED, "GPUs in several processes are not supported yet")
-                              : make_inside(c);
+    Status s = make_inside(c);
     if (status_failed(&s)) nccl_free(&c->comm);
     else *out_comm = &c->comm;
     return s;

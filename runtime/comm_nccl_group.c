@@ -3,6 +3,7 @@
 // a rank that never comes is noticed; ended, all of them, as soon as one rank has failed.
 #define _GNU_SOURCE
 #include "runtime/comm_nccl.h"
+#include "runtime/world.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -65,6 +66,11 @@ Status nccl_stopped(const CommNccl *c) {
     return status_make(STATUS_COMM, COMM_STOPPED " rank %d failed: %.400s", c->stopper, c->why.message);
 }
 
+// Other processes' failures: they end this one's waits too.
+static Status hear_others(const CommNccl *c) {
+    return c->options.world ? world_progress(c->options.world, 0, NULL) : status_ok();
+}
+
 static void pause(int64_t turn) {
     struct timespec t = {0, turn < 200 ? 20000 : 1000000};
     if (turn > 20) nanosleep(&t, NULL);
@@ -80,6 +86,7 @@ Status nccl_taken(CommNccl *c, NcclRank *r, NcclComm comm, NcclResult result, co
     int64_t begin = now_ms();
     for (int64_t turn = 0; result == NCCL_IN_PROGRESS; turn++) {
         if (atomic_load(&c->stopped)) return nccl_stopped(c);
+        STATUS_TRY(hear_others(c));
         if (now_ms() - begin > r->d->timeout_ms)
             return status_make(STATUS_COMM, "rank %d waited %lld ms for the others in %s", r->rank,
                                (long long)(now_ms() - begin), what);
@@ -96,6 +103,7 @@ Status nccl_watch(void *context, DeviceCuda *d) {
     CommNccl *c = context;
     NcclRank *r = &c->ranks[d->rank];
     if (atomic_load(&c->stopped)) return nccl_stopped(c);
+    STATUS_TRY(hear_others(c));
     for (int i = -1; c->api && i < c->ngroups + c->nlanes; i++) {
         NcclComm comm = i < 0 ? r->world : i < c->ngroups ? r->group[i] : r->lane[i - c->ngroups];
         NcclResult result = NCCL_OK;

@@ -4,6 +4,7 @@
 #include "runtime/bind.h"
 #include "runtime/cuda_fault.h"
 #include "runtime/exec.h"
+#include "runtime/world.h"
 #include "tests/runtime/check.h"
 #include <sys/wait.h>
 #include <unistd.h>
@@ -444,6 +445,39 @@ static void no_driver(const CudaFault *fault) {
                 "no CUDA driver on this machine");
 }
 
+// ---- one rank a process ---------------------------------------------------------------------------------------------
+static void tell_port(void *context, int port) { CHECK(write(*(int *)context, &port, sizeof port) == sizeof port); }
+
+// Two processes find each other; the second lacks the driver: both say so, and whose it was.
+static void lacking(const CudaFault *fault) {
+    static Model gpu;
+    Results got;
+    int pipes[2], port = 0, status = 1;
+    World *world = NULL;
+    (void)fault;
+    CHECK(!pipe(pipes));
+    pid_t other = fork();
+    WorldTcpOptions o = {
+        .rank = other == 0, .size = 2, .local = other == 0, .locals = 2, .host = "127.0.0.1", .nonce = "x"};
+    if (!other) {
+        CHECK(read(pipes[0], &port, sizeof port) == sizeof port);
+        o.port = port;
+        setenv("TGF_CUDA_LIBRARIES", "/nonexistent", 1);
+    } else {
+        o.on_port = tell_port;
+        o.context = &pipes[1];
+    }
+    CHECK_OK(world_tcp_make(&o, &world));
+    ProgramOptions options = {.world = world};
+    if (world)
+        CHECK_FAILS(sample_run(sample_model(&gpu, 2, 1, true), &options, &got), STATUS_UNSUPPORTED,
+                    "rank 1: no CUDA driver on this machine");
+    world_free(world);
+    if (!other) _exit(check_failures != 0);
+    waitpid(other, &status, 0);
+    CHECK(!status);
+}
+
 int main(void) {
     char cache[] = "/tmp/tgf-device-cuda-XXXXXX";
     const CudaFault none = {CUDA_FAULT_NONE, -1, -1};
@@ -455,6 +489,7 @@ int main(void) {
     in_process(no_nccl, &none);
     in_process(too_few, &none);
     in_process(too_small, &none);
+    in_process(lacking, &none);
     test_faults();
     test_sample(1, 1);
     test_sample(2, 2);
