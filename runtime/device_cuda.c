@@ -119,7 +119,7 @@ Status device_cuda_wait(DeviceCuda *d, CuStream s) {
             if (strstr(told.message, COMM_STOPPED)) return told; // by another rank, and this is what came of it
             return failed_where(d, cuda_status(d->api, r, "the GPU stopped"));
         }
-        if (turn < 2000) continue; // short waits end here
+        if (turn < 200) continue; // short waits end here
         if (d->watch && turn % 16 == 0) STATUS_TRY(d->watch(d->watch_context, d));
         int64_t now = now_ms();
         if (now - last >= 100 || now - last >= d->timeout_ms) {

@@ -144,7 +144,7 @@ static void collectives(void) {
         if (!suite_open(&s, host_make, meshes[i].n, meshes[i].extent, 0)) return;
         for (uint32_t set = 0; set < 1u << meshes[i].n; set++)
             for (int kind = COMM_ALL_REDUCE; kind <= COMM_REVERSE; kind += kind == COMM_BROADCAST ? 3 : 1)
-                for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+                for (size_t k = set % 2; k < sizeof sizes / sizeof *sizes; k += 1 + (meshes[i].n > 1)) {
                     PlanDType t = (PlanDType)(((size_t)kind + k + i + set) % (PLAN_F16 + 1));
                     CommCall c = {.kind = (PlanCommKind)kind,
                                   .reduce = t == PLAN_BOOL || k == 2 ? REDUCE_MAX : REDUCE_SUM,
