@@ -71,7 +71,9 @@ void cuda_shape_text(FILE *out, const CudaProduct *p, const CudaTiling *t) {
 void cuda_head_text(FILE *out, const CudaProduct *p, int threads, int nmaps) {
     int most = p->d.a > p->d.b ? p->d.a : p->d.b;
     if (p->d.c > most) most = p->d.c;
-    fprintf(out, "extern \"C\" __global__ void __launch_bounds__(%d) %s", threads, p->name);
+    // Of the warp forms a multiprocessor needs no more than one block: registers rather than blocks.
+    bool tensor = p->d.type != REAL_F32 || p->tf32;
+    fprintf(out, "extern \"C\" __global__ void __launch_bounds__(%d%s) %s", threads, tensor ? ", 1" : "", p->name);
     cuda_parameters(out, most + 1, 0, nmaps);
 }
 
