@@ -38,13 +38,16 @@ static int64_t now_ms(void) {
     return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static void put_word(DeviceCuda *d, CuStream s, CuAddress at, uint32_t value) {
+    if (d->marks_by_memset) device_cuda_did(d, d->api->cuMemsetD32Async(at, value, 1, s), "cuMemsetD32Async");
+    else device_cuda_did(d, d->api->cuStreamWriteValue32(s, at, value, 0), "cuStreamWriteValue32");
+}
+
 void device_cuda_mark(DeviceCuda *d, CuStream s, int word, int64_t op) {
     if (word >= CUDA_WORDS) return;
     CuAddress at = d->words_at + (CuAddress)((size_t)word * sizeof(CudaWord));
-    if (op > 0)
-        device_cuda_did(d, d->api->cuStreamWriteValue32(s, at, (uint32_t)(d->step + 1), 0), "cuStreamWriteValue32");
-    device_cuda_did(d, d->api->cuStreamWriteValue32(s, at + sizeof(uint32_t), op < 0 ? 0 : (uint32_t)op, 0),
-                    "cuStreamWriteValue32");
+    if (op > 0) put_word(d, s, at, (uint32_t)(d->step + 1));
+    put_word(d, s, at + sizeof(uint32_t), op < 0 ? 0 : (uint32_t)op);
 }
 
 static void step_text(const DeviceCuda *d, int64_t step, char *out, size_t size) {
@@ -307,9 +310,7 @@ static Status gpu_begin(Device *device, int program, bool *out_done) {
 static void gpu_step(Device *device, int64_t at) {
     DeviceCuda *d = (DeviceCuda *)device;
     d->step = at;
-    if (!status_failed(&d->failed))
-        device_cuda_did(d, d->api->cuStreamWriteValue32(d->compute, d->words_at, (uint32_t)(at + 1), 0),
-                        "cuStreamWriteValue32");
+    if (!status_failed(&d->failed)) put_word(d, d->compute, d->words_at, (uint32_t)(at + 1));
 }
 
 static Status capture_end(DeviceCuda *d) {
@@ -443,10 +444,25 @@ static Status open_memory(DeviceCuda *d, const DeviceOptions *o) {
     return status_ok();
 }
 
+// Not every driver takes writes of a stream into a graph; clearings it does.
+static void probe_marks(DeviceCuda *d) {
+    CuGraph graph = NULL;
+    CuGraphExec exec = NULL;
+    if (d->api->cuStreamBeginCapture(d->compute, CU_CAPTURE_THREAD_LOCAL) != CU_OK) return;
+    CuResult r = d->api->cuStreamWriteValue32(d->compute, d->words_at, 0, 0);
+    CuResult ended = d->api->cuStreamEndCapture(d->compute, &graph);
+    if (r == CU_OK) r = ended;
+    if (r == CU_OK) r = d->api->cuGraphInstantiate(&exec, graph, 0);
+    d->marks_by_memset = r != CU_OK;
+    if (exec) d->api->cuGraphExecDestroy(exec);
+    if (graph) d->api->cuGraphDestroy(graph);
+}
+
 static Status make_inside(DeviceCuda *d, const DeviceOptions *o) {
     STATUS_TRY(open_gpu(d));
     STATUS_TRY(device_cuda_load(d, o->cuda));
     STATUS_TRY(open_memory(d, o));
+    probe_marks(d);
     if (!(d->programs = calloc((size_t)d->plan->nprograms + 1, sizeof *d->programs)))
         return status_make(STATUS_MEMORY, "no memory for %d programs", d->plan->nprograms);
     for (int i = 0; i < d->plan->nprograms; i++) d->programs[i].large = too_large(d->plan, &d->plan->programs[i]);

@@ -51,9 +51,10 @@ typedef struct DeviceCuda {
     char *pinned;           // 2 parts of CUDA_PIN_BYTES
     CuEvent pin_free[2], moment;
     CudaWord *words;
-    CuAddress words_at; // the same, as the GPU writes them
-    int64_t step;       // of the list, being told
-    int program;        // its number, of step
+    CuAddress words_at;   // the same, as the GPU writes them
+    bool marks_by_memset; // how
+    int64_t step;         // of the list, being told
+    int program;          // its number, of step
     bool eager, timed;
     bool capturing, launched; // launched: as a graph
     CudaProgram *programs;
