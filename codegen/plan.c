@@ -212,6 +212,67 @@ static bool needs_move(const Planner *p, const Value *to, const Value *from) {
 
 static void plan_block(Planner *p, const Block *b);
 
+// ---- slices on the host
+//
+// Copies are put where what they need is there; plan_waits lets them begin there and end where it matters.
+//
+//   fetch ahead <- host, the first slice
+//   loop { copy param <- ahead . fetch ahead <- host, the next slice . ... . stash host <- a yielded value ... }
+
+// The slice of stacked operand i of the repeat n, in the iteration `later` iterations further.
+static PlanArg host_slice(const Planner *p, const Node *n, int i, int depth, int later) {
+    const Place *outer = place_of(p, n->args[i]);
+    PlanArg at = arg_of(outer);
+    int64_t stride = outer->dim_stride[0] * dtype_bytes(n->args[i]->type.dtype);
+    at.stride[depth] = stride;
+    at.offset += later * (n->attr.flag ? -stride : stride);
+    return at;
+}
+
+static PlanArg ahead_of(const Planner *p, const Value *param) {
+    return (PlanArg){.section = PLAN_WORK, .offset = place_of(p, param)->ahead};
+}
+
+static void fetch_first(Planner *p, const Node *n) {
+    for (int i = repeat_carries(n); i < n->nargs; i++) {
+        const Value *param = n->body->params[1 + i];
+        if (!place_of(p, param)->placed || place_of(p, param)->ahead < 0) continue;
+        PlanArg from = host_slice(p, n, i, p->depth, 0);
+        if (n->attr.flag) from.offset += from.stride[p->depth] * (n->attr.axes.at[0]->extent - 1);
+        from.stride[p->depth] = 0;
+        copy(p, n, param, ahead_of(p, param), place_of(p, param)->dim_stride, from, place_of(p, n->args[i])->dim_stride + 1);
+    }
+}
+
+static void fetch_slices(Planner *p, const Node *n) {
+    for (int next = 0; next < 2; next++)
+        for (int i = repeat_carries(n); i < n->nargs; i++) {
+            const Value *param = n->body->params[1 + i];
+            const int64_t *stride = place_of(p, param)->dim_stride;
+            if (!place_of(p, param)->placed || place_of(p, param)->ahead < 0) continue;
+            if (!next) {
+                copy(p, n, param, arg_of(place_of(p, param)), stride, ahead_of(p, param), stride);
+            } else if (n->attr.axes.at[0]->extent > 1) {
+                copy(p, n, param, ahead_of(p, param), stride, host_slice(p, n, i, p->depth - 1, 1),
+                     place_of(p, n->args[i])->dim_stride + 1);
+                p->instrs.at[p->instrs.n - 1].ahead = true;
+            }
+        }
+}
+
+// What the body's node n has just made goes to the host where the repeat yields it to there.
+static void stash_results(Planner *p, const Node *n) {
+    const Node *repeat = n->parent->owner, *yield = repeat ? block_yield(n->parent) : NULL;
+    for (int k = repeat && repeat->op == OP_repeat ? repeat_carries(repeat) : n->nresults; yield && k < yield->nargs; k++) {
+        const Value *inner = yield->args[k], *outer = repeat->results[k];
+        if (inner->def != n || !place_of(p, outer)->placed || !section_is_host(place_of(p, outer)->section)) continue;
+        PlanArg to = arg_of(place_of(p, outer));
+        to.stride[p->depth - 1] = place_of(p, outer)->dim_stride[0] * dtype_bytes(outer->type.dtype);
+        copy(p, n, inner, to, place_of(p, outer)->dim_stride + 1, arg_of(place_of(p, inner)),
+             place_of(p, inner)->dim_stride);
+    }
+}
+
 static void plan_repeat(Planner *p, const Node *n) {
     const Block *body = n->body;
     const Node *yield = block_yield(body);
@@ -225,13 +286,16 @@ static void plan_repeat(Planner *p, const Node *n) {
         if (needs_move(p, body->params[1 + i], n->args[i])) moves[count++] = (Move){body->params[1 + i], n->args[i]};
     move_all(p, n, moves, count);
     // What is sliced is read where it lies; a parameter that the memory pass placed elsewhere is copied each time.
+    fetch_first(p, n);
     int begin = p->instrs.n;
     PlanInstr *loop = instr_add(p, INSTR_LOOP, n, NULL);
     loop->count = n->attr.axes.at[0]->extent;
     loop->reverse = n->attr.flag;
     p->loop[p->depth++] = body;
+    fetch_slices(p, n);
     for (int i = carries; i < n->nargs; i++) {
         const Value *outer = n->args[i], *inner = body->params[1 + i];
+        if (place_of(p, inner)->ahead >= 0) continue;
         PlanArg at = arg_of(place_of(p, outer)), own = arg_of(place_of(p, inner));
         if (!place_of(p, inner)->placed) continue;
         if (i < carries + stacked)
@@ -243,7 +307,7 @@ static void plan_repeat(Planner *p, const Node *n) {
     for (int i = carries; i < yield->nargs; i++) { // stacked results first: what they are copied from may lie
                                                    // where a carry is about to be written
         const Value *inner = yield->args[i], *outer = n->results[i];
-        if (!place_of(p, outer)->placed) continue;
+        if (!place_of(p, outer)->placed || (section_is_host(place_of(p, outer)->section) && inner->def)) continue;
         PlanArg to = arg_of(place_of(p, outer)), from = arg_of(place_of(p, inner));
         to.stride[p->depth - 1] = place_of(p, outer)->dim_stride[0] * dtype_bytes(outer->type.dtype);
         copy(p, yield, inner, to, place_of(p, outer)->dim_stride + 1, from, place_of(p, inner)->dim_stride);
@@ -436,6 +500,10 @@ static void plan_node(Planner *p, const Node *n) {
     case OP_all_to_all:
     case OP_permute: plan_comm(p, n); return;
     case OP_assign: copy_value(p, n, n->args[0], n->args[1]); return;
+    case OP_stop:
+        if (!section_is_host(place_of(p, n->args[0])->section)) break;
+        copy_value(p, n, n->results[0], n->args[0]);
+        return;
     case OP_output: {
         const Storage *s = p->unit->storage;
         const Leaf *leaf = storage_leaf(s, LEAF_OUTPUT, n->attr.s);
@@ -470,7 +538,10 @@ static void plan_node(Planner *p, const Node *n) {
 }
 
 static void plan_block(Planner *p, const Block *b) {
-    for (const Node *n = b->first; n && !p->failed; n = n->next) plan_node(p, n);
+    for (const Node *n = b->first; n && !p->failed; n = n->next) {
+        plan_node(p, n);
+        if (b->owner) stash_results(p, n);
+    }
 }
 
 // ---- the whole
@@ -490,7 +561,7 @@ Plan *plan_build(Unit *u, Arena *arena, Jobs *jobs) {
         p.places = &s->funcs[i];
         p.variant = s->pipeline->variant_of[i];
         plan->funcs[i] = (PlanFunc){
-            .name = f->name, .variant = p.variant, .first = p.instrs.n, .work_bytes = s->funcs[i].activation_bytes};
+            .name = f->name, .variant = p.variant, .first = p.instrs.n, .work_bytes = s->funcs[i].activation_bytes, .stash_bytes = s->funcs[i].stash_bytes};
         plan_block(&p, f->top);
         plan->funcs[i].count = p.instrs.n - plan->funcs[i].first;
     }

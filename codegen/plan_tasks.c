@@ -4,7 +4,7 @@
 #include "ir/op.h"
 #include <string.h>
 
-_Static_assert((int)SECTION_RANK == (int)PLAN_RANK_OWN && (int)SECTION_WORK == (int)PLAN_WORK, "sections");
+_Static_assert((int)SECTION_RANK == (int)PLAN_RANK_OWN && (int)SECTION_STASH == (int)PLAN_STASH, "sections");
 _Static_assert((int)LEAF_PARAM == (int)PLAN_PARAM && (int)LEAF_BUFFER == (int)PLAN_BUFFER, "kinds of leaves");
 _Static_assert((int)STEP_RUN == (int)PLAN_STEP_RUN && (int)STEP_ZERO == (int)PLAN_STEP_ZERO, "kinds of steps");
 _Static_assert((int)SLAB_ALIGN == (int)PLAN_ALIGN, "alignment");
@@ -33,7 +33,7 @@ static bool put_mesh(const Unit *u, Plan *p) {
 
 static void put_leaf(const Unit *u, Arena *arena, const Leaf *l, PlanLeaf *out) {
     const Storage *s = u->storage;
-    int n = l->section == SECTION_CHUNK || l->section == SECTION_SLOT ? s->pipeline->nvariants : 1;
+    int n = section_by_variant(l->section) ? s->pipeline->nvariants : 1;
     *out = (PlanLeaf){.kind = (PlanLeafKind)l->kind,
                       .name = l->name,
                       .storage = l->storage ? l->storage : str_intern(u->strs, ""),
@@ -67,6 +67,7 @@ bool plan_layout(const Unit *u, Arena *arena, Plan *p) {
     p->io_bytes = s->io_bytes;
     p->buffer_bytes = s->buffer_bytes;
     p->activation_bytes = s->activation_bytes;
+    p->host_bytes = s->host_bytes;
     p->rank_bytes = s->rank_bytes;
     p->rank_zero_offset = s->rank_zero_offset;
     p->rank_zero_bytes = s->rank_zero_bytes;
@@ -80,6 +81,7 @@ bool plan_layout(const Unit *u, Arena *arena, Plan *p) {
         p->variants[i] = (PlanVariant){.layers = pipe->variants[i].layers,
                                        .chunk_bytes = v->chunk_bytes,
                                        .slot_bytes = v->slot_bytes,
+                                       .host_bytes = v->host_bytes,
                                        .zero_offset = v->zero_offset,
                                        .zero_bytes = v->zero_bytes};
     }
@@ -92,11 +94,14 @@ bool plan_layout(const Unit *u, Arena *arena, Plan *p) {
                                    .first = c->first,
                                    .slots = c->slots,
                                    .base = s->chunks[i].base,
-                                   .slot_base = s->chunks[i].slot_base};
+                                   .slot_base = s->chunks[i].slot_base,
+                                   .host_base = s->chunks[i].host_base};
     }
     p->nstages = pipe->nstages;
     p->stages = NEW_ARRAY(arena, PlanStage, pipe->nstages + 1);
-    for (int i = 0; i < pipe->nstages; i++) p->stages[i] = (PlanStage){s->stages[i].work_base, s->stages[i].slab_bytes};
+    for (int i = 0; i < pipe->nstages; i++) 
+        p->stages[i] = (PlanStage){s->stages[i].work_base, s->stages[i].slab_bytes, s->stages[i].stash_base,
+                                   s->stages[i].host_bytes};
     p->nchannels = pipe->nchannels;
     p->channels = NEW_ARRAY(arena, PlanChannel, pipe->nchannels + 1);
     for (int i = 0; i < pipe->nchannels; i++) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// plan_wait: collectives become started ones. The instructions come in the order of the graph, each collective where
+// plan_wait: collectives, and copies to the host and from it, become started ones. The instructions come in the order of the graph, each collective where
 // its operand is ready; what it must have ended before follows from the addresses (plan_needs), so a wait stands as
 // late as memory allows, in the next iteration or behind the loop where nothing of the loop needs it:
 //
@@ -24,18 +24,23 @@ static bool find_needs(const Plan *p, const PlanFunc *f, Arena *a, Needs *out) {
     return plan_needs(p, f, out->at, n) == n;
 }
 
+static bool is_moved(const PlanInstr *in) { // to the host or from it
+    return in->kind == INSTR_COPY && plan_is_host(in->args[0].section) != plan_is_host(in->args[1].section);
+}
+
 // Is there only communication between the two? Then nothing is hidden.
 static bool is_idle(const Plan *p, int from, int to) {
     if (to <= from) return false; // the next iteration
     for (int at = from + 1; at < to; at++)
-        if (p->instrs[at].kind != INSTR_COMM) return false;
+        if (p->instrs[at].kind != INSTR_COMM && !is_moved(&p->instrs[at])) return false;
     return true;
 }
 
 static bool plan_func_waits(Plan *p, PlanFunc *f, Arena *a) {
     Needs needs;
     for (int i = f->first; i < f->first + f->count; i++)
-        p->instrs[i].start = p->instrs[i].kind == INSTR_COMM && plan_ways(p, p->instrs[i].mesh) > 1;
+        p->instrs[i].start =
+            is_moved(&p->instrs[i]) || (p->instrs[i].kind == INSTR_COMM && plan_ways(p, p->instrs[i].mesh) > 1);
     if (!find_needs(p, f, a, &needs)) return false;
     bool *hides = NEW_ARRAY(a, bool, f->count + 1);
     for (int i = 0; i < needs.n; i++)

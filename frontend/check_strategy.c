@@ -177,7 +177,8 @@ static void check_values(Reader *r, const Line *l) {
 }
 
 static void read_line(Reader *r, const Line *l) {
-    static const char *const heads[] = {"mesh", "split", "shard", "recompute", "precision", "memory", "microbatches"};
+    static const char *const heads[] = {"mesh", "split", "shard", "recompute", "precision", "memory", "microbatches",
+                                        "offload"};
     static const char *const shards[] = {"optimizer", "gradients", "parameters", NULL};
     static const char *const none[] = {NULL};
     const char *head = l->head.str;
@@ -195,6 +196,8 @@ static void read_line(Reader *r, const Line *l) {
         check_precision(r->f, l, r->s);
     } else if (!strcmp(head, "recompute")) {
         strategy_recompute(r->f, r->s, l);
+    } else if (!strcmp(head, "offload")) {
+        strategy_offload(r->f, r->s, l);
     } else if (!strcmp(head, "memory")) {
         strategy_memory(r->f, r->s, l);
     } else if (!strcmp(head, "microbatches")) {

@@ -41,6 +41,8 @@ void check_precision(Front *f, const Line *l, Strategy *s); // a `precision` lin
 // Lines `recompute` and `memory`, and what the two ask of each other.
 void strategy_recompute(Front *f, Strategy *s, const Line *l);
 void strategy_memory(Front *f, Strategy *s, const Line *l);
+// check_offload.c: offload optimizer, activations to host
+void strategy_offload(Front *f, Strategy *s, const Line *l);
 AttentionKind strategy_attention(Front *f, const Line *l); // `attention = ring` of a split line
 void strategy_split_keys(Front *f, Strategy *s);           // after building: what that line says of the keys' axis
 void strategy_check_recompute(Front *f, const Strategy *s);

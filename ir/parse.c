@@ -296,6 +296,17 @@ static void strategy(Parser *s) {
         st->shard_loc = location(s);
         newline(s);
     }
+    if (accept_word(s, "offload")) {
+        do {
+            OffloadSet one = 0;
+            for (OffloadSet bit = 1; bit < OFFLOAD_END; bit <<= 1)
+                if (accept_word(s, offload_name(bit))) one = bit;
+            if (!one || one <= st->offload) fail(s, "expected 'optimizer', 'activations'");
+            st->offload |= one;
+        } while (accept(s, ','));
+        st->offload_loc = location(s);
+        newline(s);
+    }
     recompute(s, st);
     pipe(s, st);
     precision(s, st);

@@ -16,6 +16,11 @@
 //   SECTION_SLOT    what one microbatch leaves in a chunk for later: one of chunk.slots alike pieces
 //   SECTION_WORK    activations of the running task, the same bytes for all tasks of a rank
 //
+// and, with `offload`, memory of the host that belongs to the rank, which only copies touch, through two more:
+//
+//   SECTION_HOST    states of one chunk
+//   SECTION_STASH   what the running task puts aside
+//
 // What one task leaves for another is an OP_buffer leaf, written by OP_assign: attr.s its name, attr.i its Section
 // (RANK, CHUNK or SLOT), attr.flag: zero when the function begins (a sum over microbatches, or over chunks). A buffer's
 // type may be pending: a gradient not yet reduced over `data`. A task's types have no mesh axis of stages: the layers
@@ -28,7 +33,20 @@
 #pragma once
 #include "ir/graph.h"
 
-typedef enum Section { SECTION_RANK, SECTION_CHUNK, SECTION_SLOT, SECTION_WORK, SECTIONS } Section;
+typedef enum Section {
+    SECTION_RANK,
+    SECTION_CHUNK,
+    SECTION_SLOT,
+    SECTION_WORK,
+    SECTION_HOST,
+    SECTION_STASH,
+    SECTIONS
+} Section;
+static inline bool section_is_host(Section s) { return s == SECTION_HOST || s == SECTION_STASH; }
+// Is what lies there each chunk's, at an offset that its variant decides?
+static inline bool section_by_variant(Section s) {
+    return s == SECTION_CHUNK || s == SECTION_SLOT || s == SECTION_HOST;
+}
 
 typedef struct Chunk {
     int stage, variant;

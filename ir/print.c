@@ -304,6 +304,13 @@ void unit_print(const Unit *u, FILE *out) {
             print_loc(out, s->shard_loc);
             fputc('\n', out);
         }
+        for (OffloadSet bit = 1; bit < OFFLOAD_END; bit <<= 1)
+            if (s->offload & bit)
+                fprintf(out, "%s%s", s->offload & (bit - 1) ? ", " : "    offload ", offload_name(bit));
+        if (s->offload) {
+            print_loc(out, s->offload_loc);
+            fputc('\n', out);
+        }
         print_recompute(s, out);
         print_pipe(s, out);
         print_precision(s, out);

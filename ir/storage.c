@@ -34,8 +34,8 @@ int64_t storage_leaf_bytes(const Storage *s, const Leaf *l, int variant) {
 }
 
 Place storage_leaf_place(const Mesh *mesh, const Leaf *l, int variant, const Type *t) {
-    bool by_variant = l->section == SECTION_CHUNK || l->section == SECTION_SLOT;
-    Place p = {.placed = true, .section = l->section, .offset = l->offset[by_variant ? variant : 0]};
+    Place p = {.placed = true, .section = l->section, .ahead = -1};
+    p.offset = l->offset[section_by_variant(l->section) ? variant : 0];
     int64_t stride = 1;
     for (int d = t->rank - 1; d >= 0; d--) {
         p.dim_stride[d] = stride;

@@ -35,6 +35,14 @@ static inline const char *shard_name(ShardLevel level) {
     return names[level];
 }
 
+// `offload optimizer, activations to host`: what lies in the host's memory instead of the slab: the optimizer's states;
+// what the forward half leaves in each iteration of a repeat for the backward half.
+typedef unsigned OffloadSet;
+enum { OFFLOAD_OPTIMIZER = 1, OFFLOAD_ACTIVATIONS = 2, OFFLOAD_END = 4 };
+static inline const char *offload_name(OffloadSet one) {
+    return one == OFFLOAD_OPTIMIZER ? "optimizer" : "activations";
+}
+
 // `recompute block` keeps only what enters each iteration of a repeat; `recompute attend, gelu` makes results of these
 // ops, or of what these blocks compute, again in the backward half; `recompute auto` chooses what to keep so that the
 // peak fits `memory`.
@@ -51,6 +59,9 @@ struct Strategy {
     ShardLevel shard;
     MeshSet shard_over;
     Loc shard_loc;
+
+    OffloadSet offload;
+    Loc offload_loc;
 
     RecomputeKind recompute;
     int nrecompute; // RECOMPUTE_NAMES: names of ops or blocks

@@ -84,13 +84,13 @@ static bool place_slots(Slot *slot, int n, Slot **alive, int64_t *out_bytes) {
 }
 
 // Tries a few orders and keeps the one that needs least.
-static bool place_buffers(Memory *m, int64_t *out_bytes) {
+static bool place_buffers(Memory *m, Section section, int64_t *out_bytes) {
     static int (*const orders[])(const void *, const void *) = {by_size, by_area, by_length, by_time};
     Slot *slot = NEW_ARRAY(m->a, Slot, m->bufs.n), **alive = NEW_ARRAY(m->a, Slot *, m->bufs.n);
     int n = 0;
     for (int i = 0; i < m->bufs.n; i++) {
         const Buf *b = &m->bufs.at[i];
-        if (b->into < 0 && b->home && b->last >= 0) slot[n++] = (Slot){b->bytes, 0, b->first, b->last, i};
+        if (b->into < 0 && b->home && b->last >= 0 && b->section == section) slot[n++] = (Slot){b->bytes, 0, b->first, b->last, i};
     }
     *out_bytes = INT64_MAX;
     for (size_t o = 0; o < sizeof orders / sizeof *orders; o++) {
@@ -107,7 +107,7 @@ static bool place_buffers(Memory *m, int64_t *out_bytes) {
 // Collectives keep what they send alive, as many of them as what that costs allows.
 static bool place_overlapping(Memory *m, int64_t *out_bytes) {
     int64_t least, allowed;
-    if (!place_buffers(m, &least)) return false;
+    if (!place_buffers(m, SECTION_WORK, &least)) return false;
     Windows w = memory_windows(m, &allowed);
     *out_bytes = least;
     if (!w.n) return true;
@@ -115,12 +115,12 @@ static bool place_overlapping(Memory *m, int64_t *out_bytes) {
     for (int i = 0; i < m->bufs.n; i++) last[i] = m->bufs.at[i].last;
     for (int n = w.n; fits < most; n = (fits + most + 1) / 2) { // all, else by halves
         memory_open_windows(m, &w, n, last);
-        if (!place_buffers(m, out_bytes)) return false;
+        if (!place_buffers(m, SECTION_WORK, out_bytes)) return false;
         if (*out_bytes - least <= allowed) fits = n;
         else most = n - 1;
     }
     memory_open_windows(m, &w, fits, last);
-    return place_buffers(m, out_bytes);
+    return place_buffers(m, SECTION_WORK, out_bytes);
 }
 
 // Outputs of this function alone lie among its activations and stay until the next call.
@@ -134,7 +134,7 @@ static void place_outputs(const Memory *m) {
 
 static Place place_of(const Memory *m, const Value *v) {
     const Ref *r = &m->ref[v->id];
-    Place p = {.placed = r->buf >= 0};
+    Place p = {.placed = r->buf >= 0, .ahead = -1};
     if (!p.placed) return p;
     p.offset = r->offset;
     p.micro = r->micro;
@@ -164,15 +164,19 @@ bool pass_memory(Unit *u) {
     for (int i = 0; i < u->funcs.n; i++) {
         Memory m = {.u = u, .f = u->funcs.at[i], .variant = s->pipeline->variant_of[i], .storage = s, .a = u->scratch};
         FuncStorage *fs = &s->funcs[i];
-        if (!memory_prepare(u, m.f) || !memory_layout(&m)) return false;
+        if (!memory_prepare(u, m.f) || !memory_fetch(u, m.f) || !memory_layout(&m)) return false;
         memory_share(&m);
-        if (!place_overlapping(&m, &fs->activation_bytes)) {
+        if (!place_overlapping(&m, &fs->activation_bytes) || !place_buffers(&m, SECTION_STASH, &fs->stash_bytes)) {
             diag_error(u->diag, (Loc){0}, "the memory of one rank is larger than any machine's");
             return false;
         }
         place_outputs(&m);
         fs->of = NEW_ARRAY(u->arena, Place, m.f->next_id);
         place_block(&m, m.f->top, fs->of);
+        for (int k = 0; k < m.fetches.n; k++) {
+            const Fetch *x = &m.fetches.at[k];
+            fs->of[x->param->id].ahead = m.bufs.at[memory_root(&m, x->ahead)].offset;
+        }
     }
     if (!memory_place_stages(u, s)) {
         diag_error(u->diag, (Loc){0}, "the memory of one rank is larger than any machine's");

@@ -29,6 +29,14 @@ typedef struct RepeatTime {
     int begin, end, depth;
 } RepeatTime;
 
+// A stacked operand of a repeat that lies on the host: the body's parameter has memory of its own; while one iteration
+// runs, the slice of the next one is fetched to buffer `ahead`.
+typedef struct Fetch {
+    const Node *repeat;
+    const Value *param;
+    int ahead;
+} Fetch;
+
 typedef struct Memory {
     Unit *u;
     Func *f;
@@ -39,6 +47,7 @@ typedef struct Memory {
     int nrefs;
     Vec(Buf) bufs;
     Vec(RepeatTime) repeats;
+    Vec(Fetch) fetches;
     int *leaf_buf; // by leaf number: its buffer in this function
     int clock;
 } Memory;
@@ -67,5 +76,12 @@ typedef struct Window {
 typedef Vec(Window) Windows;
 Windows memory_windows(Memory *m, int64_t *out_allowed);
 void memory_open_windows(Memory *m, const Windows *w, int n, const int *last); // the first n; last: without any
+// memory_host.c: what lies on the host. Fetches of whole values, and copies of what is to go there and has no memory of
+// its own; in front of memory_layout.
+bool memory_fetch(Unit *u, Func *f);
+bool memory_on_host(const Memory *m, const Value *v);
+bool memory_is_stashed(const Unit *u, const Value *v); // stacked by a forward repeat, for the host
+void memory_fetch_slices(Memory *m, const Node *repeat, const Value *param, int ahead);
+void memory_share_host(Memory *m); // behind lifetimes, in front of everything else that is shared
 // memory_share.c: lifetimes; buffers that can be one become one.
 void memory_share(Memory *m);

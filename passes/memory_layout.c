@@ -129,10 +129,18 @@ static bool layout_repeat(Memory *m, Node *n, int depth) {
         Ref *r = ref_of(m, param);
         *r = *ref_of(m, arg);
         if (i >= repeat_carries(n) + repeat_stacked(n)) continue;
+        if (memory_on_host(m, arg)) {
+            memory_fetch_slices(m, n, param, new_buf(m, 0, n->parent));
+            own_buf(m, param, n->body);
+            continue;
+        }
         r->loop[depth] += r->dim[0] * dtype_bytes(arg->type.dtype);
         memmove(r->dim, r->dim + 1, sizeof *r->dim * (RANK_MAX - 1));
     }
-    for (int k = 0; k < n->nresults; k++) own_buf(m, n->results[k], n->parent);
+    for (int k = 0; k < n->nresults; k++) {
+        own_buf(m, n->results[k], n->parent);
+        if (memory_is_stashed(m->u, n->results[k])) m->bufs.at[ref_of(m, n->results[k])->buf].section = SECTION_STASH;
+    }
     return layout_block(m, n->body, depth + 1);
 }
 
@@ -176,7 +184,7 @@ bool memory_layout(Memory *m) {
     m->leaf_buf = NEW_ARRAY(m->a, int, m->storage->nleaves);
     for (int i = 0; i < m->storage->nleaves; i++) {
         const Leaf *leaf = &m->storage->leaves[i];
-        bool by_variant = leaf->section == SECTION_CHUNK || leaf->section == SECTION_SLOT;
+        bool by_variant = section_by_variant(leaf->section);
         bool absent = by_variant && (m->variant < 0 || leaf->offset[m->variant] < 0);
         int64_t bytes = absent ? 0 : by_variant ? storage_leaf_bytes(m->storage, leaf, m->variant) : leaf->bytes;
         m->leaf_buf[i] = new_buf(m, bytes, leaf->section == SECTION_WORK ? m->f->top : NULL);

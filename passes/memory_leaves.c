@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // memory_leaves: what lasts longer than a task gets its place in a section: once a rank, once a chunk of each variant,
-// or once a microbatch in flight. Inside a section parameters come first, then states, inputs and outputs, then
+// or once a microbatch in flight, or to the host's memory. Inside a section parameters come first, then states, inputs and outputs, then
 // buffers, those that begin as zero side by side.
 //
 // A task sees one microbatch of an input or output and its chunk's layers of a parameter; the leaf holds all
 // microbatches, and is known by the whole axis. A buffer is as the tasks see it.
 #include "base/checked.h"
+#include "ir/strategy.h"
 #include "passes/memory.h"
 #include "passes/pass.h"
 
@@ -34,6 +35,8 @@ static Leaf leaf_of(const Unit *u, const Node *n) {
         .kind = (LeafKind)memory_leaf_kind(n), .name = n->attr.s, .storage = n->attr.s2, .type = *t, .layered = -1};
     int64_t elements = 1;
     l.section = section_of(n);
+    bool offloads = u->strategy && u->strategy->offload & OFFLOAD_OPTIMIZER;
+    if (offloads && l.kind == LEAF_STATE && l.section == SECTION_CHUNK) l.section = SECTION_HOST;
     l.zero = n->op == OP_buffer && n->attr.flag;
     if (n->op == OP_buffer) l.type.sum = l.type.max = 0; // tasks behind the loops see the sum of all microbatches
     if (n->op == OP_input) l.least = n->attr.j, l.limit = n->attr.i;
@@ -59,7 +62,7 @@ static Leaf leaf_of(const Unit *u, const Node *n) {
 
 static bool add_leaf(const Unit *u, Storage *s, const Node *n, int variant) {
     Leaf l = leaf_of(u, n);
-    bool by_variant = l.section == SECTION_CHUNK || l.section == SECTION_SLOT;
+    bool by_variant = section_by_variant(l.section);
     if (by_variant && variant < 0) return complain(u, n, "a task of no chunk knows something of a chunk");
     if (l.zero && l.section == SECTION_SLOT) return complain(u, n, "a microbatch's buffer cannot begin as zero");
     Leaf *known = storage_leaf(s, l.kind, l.name);
@@ -109,7 +112,10 @@ static bool place_leaf(Storage *s, const Leaf *l) {
     }
     for (int v = 0; v < s->pipeline->nvariants; v++) {
         VariantStorage *of = &s->variants[v];
-        int64_t *at = l->section == SECTION_CHUNK ? &of->chunk_bytes : &of->slot_bytes, from = *at;
+        int64_t *at = l->section == SECTION_CHUNK  ? &of->chunk_bytes
+                      : l->section == SECTION_SLOT ? &of->slot_bytes
+                                                   : &of->host_bytes;
+        int64_t from = *at;
         if (l->offset[v] < 0) continue;
         if (!push(at, storage_leaf_bytes(s, l, v), &l->offset[v])) return false;
         if (l->section == SECTION_CHUNK) of->kind_bytes[l->kind] += *at - from;

@@ -205,7 +205,7 @@ static void share_carry(Memory *m, const Node *n, int k) {
 static void share_stacked(Memory *m, const Node *n, int k) {
     const Value *v = block_yield(n->body)->args[k];
     int y = own_root(m, v, n->body), s = m->ref[n->results[k]->id].buf;
-    if (y < 0 || !v->def || m->bufs.at[y].first <= memory_repeat(m, n)->begin) return;
+    if (y < 0 || !v->def || memory_on_host(m, n->results[k]) || m->bufs.at[y].first <= memory_repeat(m, n)->begin) return;
     Buf *b = &m->bufs.at[y];
     b->into = s;
     b->loop = memory_repeat(m, n)->depth;
@@ -265,7 +265,7 @@ static bool share_through(Memory *m, const Node *n) {
 
 static void share_assign(Memory *m, const Node *n) {
     const Value *v = n->args[1];
-    if (share_through(m, n)) return;
+    if (memory_on_host(m, n->args[0]) || share_through(m, n)) return;
     int x = own_root(m, v, m->f->top), leaf = m->ref[n->args[0]->id].buf, clock = 0;
     if (x < 0 || !v->def) return;
     int made = m->bufs.at[x].first;
@@ -345,6 +345,7 @@ void memory_share(Memory *m) {
     number_block(m, m->f->top);
     m->clock = 0;
     live_block(m, m->f->top);
+    memory_share_host(m);
     m->clock = -1; // of the node at hand
     share_structure(m, m->f->top);
     m->clock = 0;

@@ -3,15 +3,16 @@
 #include "base/checked.h"
 #include "passes/memory.h"
 
-// The most that a task of the stage's lists needs.
-static int64_t work_bytes(const Storage *s, int stage) {
+// The most that a task of the stage's lists needs, of the slab or of the host's memory.
+static int64_t work_bytes(const Storage *s, int stage, bool stash) {
     int64_t most = 0;
     for (int i = 0; i < s->pipeline->nlists; i++) {
         const StepList *l = &s->pipeline->lists[i];
         for (int64_t k = 0; k < l->count[stage]; k++) {
             const Step *step = &l->steps[stage][k];
-            if (step->kind == STEP_RUN && s->funcs[step->func].activation_bytes > most)
-                most = s->funcs[step->func].activation_bytes;
+            const FuncStorage *f = step->kind == STEP_RUN ? &s->funcs[step->func] : NULL;
+            int64_t bytes = !f ? 0 : stash ? f->stash_bytes : f->activation_bytes;
+            if (bytes > most) most = bytes;
         }
     }
     return most;
@@ -33,8 +34,17 @@ static bool place_stage(Storage *s, int stage) {
         if (!checked_mul(v->slot_bytes, p->chunks[c].slots, &slots) || !push(&at, slots)) return false;
     }
     out->work_base = at;
-    if (!push(&at, work_bytes(s, stage))) return false;
+    if (!push(&at, work_bytes(s, stage, false))) return false;
     out->slab_bytes = at;
+    at = 0;
+    for (int c = 0; c < p->nchunks; c++) {
+        if (p->chunks[c].stage != stage) continue;
+        s->chunks[c].host_base = at;
+        if (!push(&at, s->variants[p->chunks[c].variant].host_bytes)) return false;
+    }
+    out->stash_base = at;
+    if (!push(&at, work_bytes(s, stage, true))) return false;
+    out->host_bytes = at;
     return true;
 }
 
@@ -71,6 +81,7 @@ bool memory_place_stages(const Unit *u, Storage *s) {
     for (int i = 0; i < p->nstages; i++) {
         if (!place_stage(s, i)) return false;
         if (s->stages[i].slab_bytes > s->stages[most].slab_bytes) most = i;
+        if (s->stages[i].host_bytes > s->host_bytes) s->host_bytes = s->stages[i].host_bytes;
     }
     sum_parts(s, most);
     return true;

@@ -42,7 +42,7 @@ static int home_chunk(const Plan *p, const PlanLeaf *l) {
 // of rank with coordinate 0 beyond the leaf's splits as their original.
 static bool piece_next(const Program *p, const PlanLeaf *l, int64_t *at, Piece *out) {
     const Plan *plan = p->plan;
-    bool chunked = l->section == PLAN_CHUNK;
+    bool chunked = l->section == PLAN_CHUNK || l->section == PLAN_HOST;
     for (int64_t n = chunked ? plan->nchunks : 1; *at < n * p->nranks;) {
         int rank = (int)(*at / n), c = (int)(*at % n);
         Rank *k = &p->ranks[rank];
@@ -56,7 +56,10 @@ static bool piece_next(const Program *p, const PlanLeaf *l, int64_t *at, Piece *
         }
         const PlanChunk *chunk = &plan->chunks[c];
         if (chunk->stage != k->stage || l->offset[chunk->variant] < 0) continue;
-        if (k->device) out->at = rank_chunk(p, rank, c) + l->offset[chunk->variant];
+        char *base = !k->device                  ? NULL
+                     : l->section == PLAN_HOST ? rank_chunk_host(p, rank, c)
+                                               : rank_chunk(p, rank, c);
+        if (base) out->at = base + l->offset[chunk->variant];
         out->bytes = plan_leaf_bytes(plan, l, chunk->variant);
         out->first = chunk->first;
         out->layers = plan->variants[chunk->variant].layers;
@@ -146,6 +149,12 @@ static Status check_ids(const PlanLeaf *l, const void *values) {
     return status_ok();
 }
 
+// Nothing runs while leaves are bound: the host's memory is at rest too.
+static void piece_zero(Device *d, const PlanLeaf *l, const Piece *piece) {
+    if (l->section == PLAN_HOST) memset(piece->at, 0, (size_t)piece->bytes);
+    else d->v->zero(d, piece->at, piece->bytes);
+}
+
 Status program_write_leaf(Program *p, int leaf, const void *values) {
     const PlanLeaf *l = &p->plan->leaves[leaf];
     if (l->kind == PLAN_INPUT) STATUS_TRY(check_ids(l, values));
@@ -155,7 +164,7 @@ Status program_write_leaf(Program *p, int leaf, const void *values) {
         Device *d = p->ranks[piece.rank].device;
         Part t = part_of(p->plan, l, &piece);
         int64_t whole, local;
-        if (t.padded) d->v->zero(d, piece.at, piece.bytes);
+        if (t.padded) piece_zero(d, l, &piece);
         while (part_next(&t, &whole, &local))
             d->v->write(d, piece.at + local, (const char *)values + whole, t.row_bytes);
     }
@@ -165,9 +174,10 @@ Status program_write_leaf(Program *p, int leaf, const void *values) {
 
 void program_zero_leaf(Program *p, int leaf) {
     Piece piece;
-    for (int64_t i = 0; piece_next(p, &p->plan->leaves[leaf], &i, &piece);) {
+    const PlanLeaf *l = &p->plan->leaves[leaf];
+    for (int64_t i = 0; piece_next(p, l, &i, &piece);) {
         Device *d = p->ranks[piece.rank].device;
-        if (piece.at) d->v->zero(d, piece.at, piece.bytes);
+        if (piece.at) piece_zero(d, l, &piece);
     }
 }
 

@@ -12,6 +12,7 @@ typedef struct DeviceOptions {
     int threads; // of this rank, >= 1
     bool spin;
     int64_t slab_bytes, work_bytes;     // work_bytes: scratch of one thread
+    int64_t host_bytes;                 // memory of the host beside the slab
     bool poison;                        // the slab begins as bytes 0xff instead of zeros
     PlanKernelFn *const *kernels;       // of a CPU, in the order of plan->kernels
     const PlanCuda *cuda;               // of a GPU
@@ -30,7 +31,14 @@ typedef struct DeviceVtable {
     // kernel: its number in the plan. Addresses in buf lie in the slab.
     void (*launch)(Device *d, int kernel, char *const *buf, const int64_t *scalar);
     void (*copy)(Device *d, char *to, const char *from, int64_t bytes); // both in the slab; may overlap
-    void (*zero)(Device *d, char *to, int64_t bytes);
+    // Between the rank's memory of the host and its slab. start: on the device's stream of copies of that direction,
+    // behind what it was told before; what it is told behind `finish` of the same step comes behind the copy, every
+    // time it was begun. NULL (all three): `copy` does it at once.
+    void (*fetch)(Device *d, int step, bool start, char *to, const char *from, int64_t bytes);
+    void (*stash)(Device *d, int step, bool start, char *to, const char *from, int64_t bytes);
+    void (*finish)(Device *d, int step);
+    void (*zero)(Device *d, char *to, int64_t bytes); // of the slab
+    // Of the slab or of the rank's memory of the host.
     void (*write)(Device *d, char *to, const void *host, int64_t bytes);
     void (*read)(Device *d, void *host, const char *from, int64_t bytes);
     // Around the steps of a program (its number in the plan); either may be NULL. begin: *out_done when the device
@@ -43,9 +51,9 @@ typedef struct DeviceVtable {
 } DeviceVtable;
 struct Device {
     const DeviceVtable *v;
-    char *slab;
-    int64_t slab_bytes, scratch_bytes; // as allocated
-    Pool *pool;                        // host threads a communicator may use; NULL: none
+    char *slab, *host;
+    int64_t slab_bytes, scratch_bytes, host_bytes; // as allocated
+    Pool *pool;                                    // host threads a communicator may use; NULL: none
 };
 
 // Slab and scratch are one allocation in huge pages, zeroed and touched by the rank's own threads.

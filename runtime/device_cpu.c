@@ -13,7 +13,7 @@ typedef struct DeviceCpu {
     const Plan *plan;
     PlanKernelFn *const *kernels;
     char *map, *work; // work: thread 0's scratch; each thread's is work_stride further
-    int64_t map_bytes, work_stride;
+    int64_t map_bytes, work_stride, host_map_bytes;
 } DeviceCpu;
 
 // ---- kernels --------------------------------------------------------------------------------------------------------
@@ -84,6 +84,7 @@ static void cpu_free(Device *d) {
     DeviceCpu *c = (DeviceCpu *)d;
     pool_free(d->pool);
     if (c->map) munmap(c->map, (size_t)c->map_bytes);
+    if (d->host) munmap(d->host, (size_t)c->host_map_bytes);
     free(c);
 }
 
@@ -133,6 +134,18 @@ Status device_cpu_make(const DeviceOptions *o, Device **out_device) {
     c->work = c->device.slab + slab;
     c->work_stride = stride;
     pool_run(c->device.pool, total / HUGE_BYTES, touch_part, c);
+    if (o->host_bytes) {
+        p = MAP_FAILED;
+        if (checked_round_up(o->host_bytes, PAGE_BYTES, &c->host_map_bytes))
+            p = mmap(NULL, (size_t)c->host_map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED) {
+            cpu_free(&c->device);
+            return status_make(STATUS_MEMORY, "no memory for %lld bytes beside the slab", (long long)o->host_bytes);
+        }
+        c->device.host = p;
+        c->device.host_bytes = c->host_map_bytes;
+        if (o->poison) memset(c->device.host, 0xff, (size_t)o->host_bytes);
+    }
     if (o->poison) memset(c->device.slab, 0xff, (size_t)o->slab_bytes);
     *out_device = &c->device;
     return status_ok();

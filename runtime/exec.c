@@ -26,6 +26,11 @@ char *rank_chunk(const Program *p, int rank, int chunk) {
     return p->ranks[rank].device->slab + p->plan->chunks[chunk].base;
 }
 
+char *rank_chunk_host(const Program *p, int rank, int chunk) {
+    Device *d = p->ranks[rank].device;
+    return d->host ? d->host + p->plan->chunks[chunk].host_base : NULL;
+}
+
 static char *arg_address(const Task *t, const PlanArg *a) {
     int64_t at = a->offset + a->micro * t->microbatch;
     for (int i = 0; i < t->depth; i++) at += a->stride[i] * t->iteration[i];
@@ -200,9 +205,39 @@ static Status do_comm(Task *t, int at, const Fault *fault) {
     return status_ok();
 }
 
+// As do_comm. last: this is the last iteration of the innermost loop.
+static void do_copy_instr(Task *t, int at, bool last) {
+    const PlanInstr *in = &t->p->plan->instrs[at];
+    Rank *k = t->k;
+    Device *d = k->device;
+    bool stash = plan_is_host(in->args[0].section), fetch = plan_is_host(in->args[1].section);
+    if (in->ahead && last) return;
+    char *to = arg_address(t, &in->args[0]), *from = arg_address(t, &in->args[1]);
+    if (in->start && k->late_copies) k->late_copies[k->nlate_copies++] = (LateCopy){at, to, from, in->bytes};
+    else if (stash && d->v->stash) d->v->stash(d, at, in->start, to, from, in->bytes);
+    else if (fetch && d->v->fetch) d->v->fetch(d, at, in->start, to, from, in->bytes);
+    else d->v->copy(d, to, from, in->bytes);
+}
+
+static void do_wait_copy(Task *t, int of) {
+    Rank *k = t->k;
+    int left = 0;
+    for (int i = 0; i < k->nlate_copies; i++) {
+        const LateCopy c = k->late_copies[i];
+        if (c.step == of) k->device->v->copy(k->device, c.to, c.from, c.bytes);
+        else k->late_copies[left++] = c;
+    }
+    k->nlate_copies = left;
+    if (k->device->v->finish) k->device->v->finish(k->device, of);
+}
+
 static Status do_wait(Task *t, int of) {
     Rank *k = t->k;
     int left = 0;
+    if (t->p->plan->instrs[of].kind == INSTR_COPY) {
+        do_wait_copy(t, of);
+        return status_ok();
+    }
     for (int i = 0; i < k->nlate; i++)
         if (k->late[i].step == of) STATUS_TRY(do_call(t, &k->late[i]));
         else k->late[left++] = k->late[i];
@@ -218,7 +253,7 @@ static Status run_func(Task *t, const PlanFunc *f) {
     const PlanInstr *instrs = p->plan->instrs;
     int64_t left[PLAN_LOOPS];
     int loops[PLAN_LOOPS];
-    t->depth = k->nlate = 0;
+    t->depth = k->nlate = k->nlate_copies = 0;
     for (int at = f->first; at < f->first + f->count; at++) {
         const PlanInstr *in = &instrs[at];
         const Fault *fault = fault_at(p, at, t->rank);
@@ -234,8 +269,7 @@ static Status run_func(Task *t, const PlanFunc *f) {
             if (!fault) s = do_wait(t, in->of);
             break;
         case INSTR_COPY:
-            if (fault) break;
-            k->device->v->copy(k->device, arg_address(t, &in->args[0]), arg_address(t, &in->args[1]), in->bytes);
+            if (!fault) do_copy_instr(t, at, t->depth && left[t->depth - 1] == 1);
             break;
         case INSTR_ZERO:
             if (!fault) k->device->v->zero(k->device, arg_address(t, &in->args[0]), in->bytes);
@@ -271,10 +305,12 @@ static Status do_run(const Program *p, int rank, const PlanStep *s) {
     char *slab = t.k->device->slab;
     t.base[PLAN_RANK_OWN] = slab;
     t.base[PLAN_WORK] = slab + plan->stages[t.k->stage].work_base;
+    if (t.k->device->host) t.base[PLAN_STASH] = t.k->device->host + plan->stages[t.k->stage].stash_base;
     if (s->chunk >= 0) {
         const PlanChunk *c = &plan->chunks[s->chunk];
         t.first = c->first;
         t.base[PLAN_CHUNK] = slab + c->base;
+        t.base[PLAN_HOST] = rank_chunk_host(p, rank, s->chunk);
         t.base[PLAN_SLOT] = slab + c->slot_base + s->slot * plan->variants[c->variant].slot_bytes;
     }
     return run_func(&t, &plan->funcs[s->what]);
@@ -531,6 +567,7 @@ static void setup_rank(void *context, int thread, int64_t begin, int64_t end) {
     DeviceOptions o = {.threads = p->threads,
                        .spin = p->spin,
                        .slab_bytes = p->plan->stages[k->stage].slab_bytes,
+                       .host_bytes = p->plan->stages[k->stage].host_bytes,
                        .work_bytes = work_bytes(p->plan),
                        .poison = p->options.poison,
                        .kernels = p->kernels,
@@ -568,7 +605,7 @@ static int64_t most_posts(const Plan *plan) {
     return most;
 }
 
-// Started collectives of one function that may be under way at once: each as often as it is begun.
+// Started collectives and copies of one function that may be under way at once: each as often as it is begun.
 static int64_t most_late(const Plan *plan) {
     int64_t most = 0;
     for (int i = 0; i < plan->nfuncs; i++) {
@@ -577,7 +614,7 @@ static int64_t most_late(const Plan *plan) {
         for (int at = plan->funcs[i].first; at < plan->funcs[i].first + plan->funcs[i].count; at++) {
             const PlanInstr *in = &plan->instrs[at];
             if (in->kind == INSTR_END) depth--;
-            if (in->kind == INSTR_COMM && in->start && !checked_add(total, times[depth], &total)) return -1;
+            if (in->start && !checked_add(total, times[depth], &total)) return -1;
             if (in->kind != INSTR_LOOP) continue;
             if (!checked_mul(times[depth], in->count, &times[depth + 1])) return -1;
             depth++;
@@ -610,7 +647,8 @@ static bool make_tables(Program *p) {
             int64_t late = most_late(plan);
             if (late < 0 || late > INT32_MAX) return false;
             k->late = calloc((size_t)late + 1, sizeof *k->late);
-            if (!k->late) return false;
+            k->late_copies = calloc((size_t)late + 1, sizeof *k->late_copies);
+            if (!k->late || !k->late_copies) return false;
         }
         if (!k->integers || !k->buf || !k->scalar) return false;
         for (int i = 0; i < plan->ninstrs; i++) {
@@ -668,7 +706,7 @@ static Status make_inside(Program *p) {
     if (!c.timeout_ms && p->options.world) c.timeout_ms = p->options.world->timeout_ms;
     c.posts = most_posts(plan);
     STATUS_TRY(make_comm(p, &c)); // refuses more ranks than one process can have
-    if (!p->cuda) STATUS_TRY(check_memory(plan->slab_bytes, p->nlocal));
+    if (!p->cuda) STATUS_TRY(check_memory(plan->slab_bytes + plan->host_bytes, p->nlocal));
     if (!(p->ranks = calloc((size_t)p->nranks, sizeof *p->ranks)) || !make_tables(p))
         return status_make(STATUS_MEMORY, "no memory for a program of %d instructions", plan->ninstrs);
     STATUS_TRY(seed_faults(p));
@@ -728,6 +766,7 @@ void program_free(Program *p) {
         free(k->buf);
         free(k->scalar);
         free(k->late);
+        free(k->late_copies);
     }
     pool_free(p->drivers);
     trace_free(p->trace);

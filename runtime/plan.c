@@ -186,6 +186,8 @@ static Status check_comm(const Plan *p, const PlanFunc *f, const PlanInstr *in, 
             !arg_inside(p, f, &in->args[3], counts, depth, part * 4))
             BAD("step %d: counts of rows lie outside the slab", at);
     }
+    for (int i = 0; i < (in->rows ? 4 : 2); i++)
+        if (plan_is_host(in->args[i].section)) BAD("step %d: a collective of what lies on the host", at);
     if (!arg_inside(p, f, &in->args[0], counts, depth, in->comm == COMM_RECV ? 0 : send))
         BAD("step %d: what is sent lies outside the slab", at);
     if (!arg_inside(p, f, &in->args[1], counts, depth, in->comm == COMM_SEND ? 0 : receive))
@@ -200,6 +202,8 @@ static Status check_kernel_call(const Plan *p, const PlanFunc *f, const PlanInst
         if (p->kernels[in->kernel].maps[m].arg >= in->nargs) BAD("step %d: a map of an operand it lacks", at);
     if (in->nargs < 0 || in->nargs > MAX_ARGS || in->nscalars < 0 || in->nscalars > MAX_ARGS)
         BAD("step %d: a kernel with %d operands and %d integers", at, in->nargs, in->nscalars);
+    for (int i = 0; i < in->nargs; i++)
+        if (plan_is_host(in->args[i].section)) BAD("step %d: operand %d of a kernel lies on the host", at, i);
     for (int i = 0; i < in->nargs; i++)
         if (!arg_inside(p, f, &in->args[i], counts, depth, in->args[i].bytes))
             BAD("step %d: operand %d lies outside the slab", at, i);
@@ -221,9 +225,33 @@ static Status check_kernel_call(const Plan *p, const PlanFunc *f, const PlanInst
     return status_ok();
 }
 
+// What is copied ahead lies one iteration further than the loop's; the last iteration does not copy it. `loop`: the
+// innermost.
+static Status check_copy(const Plan *p, const PlanFunc *f, const PlanInstr *in, int at, const int64_t *counts,
+                         int depth, const PlanInstr *loop) {
+    bool to = plan_is_host(in->args[0].section), from = plan_is_host(in->args[1].section);
+    PlanArg args[2] = {in->args[0], in->args[1]};
+    int64_t times[PLAN_LOOPS];
+    if (in->bytes < 0) BAD("step %d: a copy of %lld bytes", at, (long long)in->bytes);
+    if (to && from) BAD("step %d: a copy from the host to the host", at);
+    if (in->start && !to && !from) BAD("step %d: a copy within the slab is not begun, but done", at);
+    memcpy(times, counts, sizeof times);
+    if (in->ahead) {
+        if (!loop) BAD("step %d: a copy ahead in no loop", at);
+        times[depth - 1]--;
+        for (int i = 0; i < 2 && loop->reverse; i++) // done in iterations 1 and up
+            if (!checked_add(args[i].offset, args[i].stride[depth - 1], &args[i].offset))
+                BAD("step %d: a copy outside the slab", at);
+        if (!times[depth - 1]) return status_ok();
+    }
+    for (int i = 0; i < 2; i++)
+        if (!arg_inside(p, f, &args[i], times, depth, in->bytes)) BAD("step %d: a copy outside the slab", at);
+    return status_ok();
+}
+
 static Status check_instrs(const Plan *p, const PlanFunc *f) {
     int64_t counts[PLAN_LOOPS] = {0};
-    int ends[PLAN_LOOPS], depth = 0;
+    int ends[PLAN_LOOPS], opens[PLAN_LOOPS], depth = 0;
     for (int at = f->first; at < f->first + f->count; at++) {
         const PlanInstr *in = &p->instrs[at];
         switch (in->kind) {
@@ -235,11 +263,10 @@ static Status check_instrs(const Plan *p, const PlanFunc *f) {
             STATUS_TRY(check_comm(p, f, in, at, counts, depth));
             break;
         case INSTR_COPY:
-            if (in->bytes < 0 || !arg_inside(p, f, &in->args[0], counts, depth, in->bytes) ||
-                !arg_inside(p, f, &in->args[1], counts, depth, in->bytes))
-                BAD("step %d: a copy outside the slab", at);
+            STATUS_TRY(check_copy(p, f, in, at, counts, depth, depth ? &p->instrs[opens[depth - 1]] : NULL));
             break;
         case INSTR_ZERO:
+            if (plan_is_host(in->args[0].section)) BAD("step %d: a clearing on the host", at);
             if (in->bytes < 0 || !arg_inside(p, f, &in->args[0], counts, depth, in->bytes))
                 BAD("step %d: a clearing outside the slab", at);
             break;
@@ -249,6 +276,7 @@ static Status check_instrs(const Plan *p, const PlanFunc *f) {
             if (in->end <= at || in->end >= f->first + f->count || p->instrs[in->end].kind != INSTR_END)
                 BAD("step %d: a loop that does not end", at);
             counts[depth] = in->count;
+            opens[depth] = at;
             ends[depth++] = in->end;
             break;
         case INSTR_END:
@@ -256,9 +284,9 @@ static Status check_instrs(const Plan *p, const PlanFunc *f) {
             depth--;
             break;
         case INSTR_WAIT:
-            if (in->of < f->first || in->of >= f->first + f->count || p->instrs[in->of].kind != INSTR_COMM ||
-                !p->instrs[in->of].start)
-                BAD("step %d: waits for %d, which begins no collective of this function", at, in->of);
+            if (in->of < f->first || in->of >= f->first + f->count || !p->instrs[in->of].start ||
+                (p->instrs[in->of].kind != INSTR_COMM && p->instrs[in->of].kind != INSTR_COPY))
+                BAD("step %d: waits for %d, which begins nothing in this function", at, in->of);
             break;
         default: BAD("step %d: unknown kind %d", at, (int)in->kind);
         }

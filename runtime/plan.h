@@ -8,6 +8,9 @@
 //
 // The slab of a stage, every piece a multiple of PLAN_ALIGN bytes:
 //   [ RANK | for each of its chunks: CHUNK, its slots of SLOT | WORK ]
+//
+// With `offload` a rank also has memory of its host (pinned for a GPU), which only copies reach:
+//   [ for each of its chunks: HOST | STASH ]
 #pragma once
 #include "base/arena.h"
 #include "base/status.h"
@@ -41,7 +44,17 @@ typedef struct PlanDim {
     int64_t local;
 } PlanDim;
 
-typedef enum PlanSection { PLAN_RANK_OWN, PLAN_CHUNK, PLAN_SLOT, PLAN_WORK, PLAN_SECTIONS } PlanSection;
+typedef enum PlanSection {
+    PLAN_RANK_OWN,
+    PLAN_CHUNK,
+    PLAN_SLOT,
+    PLAN_WORK,
+    PLAN_HOST,  // of the host: a chunk's
+    PLAN_STASH, // of the host: the running function's
+    PLAN_SECTIONS
+} PlanSection;
+static inline bool plan_is_host(PlanSection s) { return s == PLAN_HOST || s == PLAN_STASH; }
+static inline bool plan_by_variant(PlanSection s) { return s == PLAN_CHUNK || s == PLAN_SLOT || s == PLAN_HOST; }
 typedef enum PlanLeafKind { PLAN_PARAM, PLAN_STATE, PLAN_INPUT, PLAN_OUTPUT, PLAN_BUFFER } PlanLeafKind;
 
 // A named thing in the slab. Parameters and states stay across calls; inputs are written before, outputs read after a
@@ -55,7 +68,7 @@ typedef struct PlanLeaf {
     PlanDim dim[PLAN_RANK];
     PlanSection section;
     int layered;          // the dimension of which each chunk holds its own layers only; -1: none
-    int64_t *offset;      // in the section. RANK_OWN, WORK: one. CHUNK, SLOT: by variant, -1: the variant lacks it
+    int64_t *offset;      // in the section. RANK_OWN, WORK: one. CHUNK, SLOT, HOST: by variant, -1: the variant lacks it
     int64_t bytes;        // of a chunk, row-major over local extents; of one layer when layered
     int64_t least, limit; // inputs of ids: allowed [least, limit); limit 0: anything
 } PlanLeaf;
@@ -125,9 +138,11 @@ typedef struct PlanInstr {
     // COMM: only begun here, on the stream of collectives, which goes through them in the order they were begun and
     // sees what was computed before; a WAIT that names it stands before anything depends on its end. Not begun: done
     // when the instruction is.
+    // COPY between the host's memory and the slab: the same, on the stream of copies of its direction.
     bool start;
+    bool ahead;  // COPY: for the next iteration of the innermost loop, whose address it has; the last one does nothing
     bool joined; // COMM, started: one call with the COMM in front of it, started too and over the same mesh: a bucket
-    int of;      // WAIT: number in plan->instrs of a started COMM; every time it was begun so far has ended afterwards
+    int of;      // WAIT: number in plan->instrs of a started COMM or COPY; every time it was begun so far has ended afterwards
     // COMM: the local send value as [outer, middle, inner] elements. all_reduce, broadcast, send, recv, shift, reverse:
     // outer*middle*inner elements. all_gather concatenates along middle: receive is [outer, ways*middle, inner];
     // reduce_scatter the reverse: each receives m = ceil(middle / ways) of middle, zero beyond it; all_to_all: places
@@ -153,20 +168,22 @@ typedef struct PlanFunc { // a task
     int variant;          // of the chunks it is for; -1: the rank's own
     int first, count;     // instructions
     int64_t work_bytes;   // it needs of PLAN_WORK
+    int64_t stash_bytes;  // it needs of PLAN_STASH
 } PlanFunc;
 
 typedef struct PlanVariant {
-    int64_t layers, chunk_bytes, slot_bytes;
+    int64_t layers, chunk_bytes, slot_bytes, host_bytes;
     int64_t zero_offset, zero_bytes; // of PLAN_CHUNK: what PLAN_STEP_ZERO clears
 } PlanVariant;
 
 typedef struct PlanChunk {
     int stage, variant;
-    int64_t first, slots, base, slot_base; // holds layers [first, first + variant's layers)
+    int64_t first, slots, base, slot_base, host_base; // holds layers [first, first + variant's layers)
 } PlanChunk;
 
 typedef struct PlanStage {
     int64_t work_base, slab_bytes;
+    int64_t stash_base, host_bytes; // of the host's memory
 } PlanStage;
 
 typedef struct PlanChannel { // a buffer of one chunk becomes one of another: equal bytes
@@ -226,6 +243,7 @@ typedef struct Plan {
     PlanProgram *programs;
     // The largest stage's slab and what it is made of.
     int64_t slab_bytes, param_bytes, state_bytes, io_bytes, buffer_bytes, activation_bytes;
+    int64_t host_bytes; // the most that a stage has of its host
 } Plan;
 
 void plan_print(const Plan *p, FILE *out);
@@ -234,11 +252,11 @@ Status plan_parse(Arena *a, StrTable *strs, const char *text, size_t size, Plan 
 // overflowing.
 Status plan_check(const Plan *p);
 // The part of it that looks at the order of what runs at the same time (plan_order.c): a function waits for each
-// collective it has begun before it ends, and before anything else touches what the collective writes or writes what it
+// collective and copy it has begun before it ends, and before anything else touches what the collective writes or writes what it
 // reads, in whatever iteration. Needs everything else to be in order.
 Status plan_check_order(const Plan *p, const PlanFunc *f);
 typedef struct PlanNeed {
-    int at, of; // a wait for collective `of` in front of instruction `at` (the function's end: first + count)
+    int at, of; // a wait for `of` in front of instruction `at` (the function's end: first + count)
 } PlanNeed;
 // The waits that the function lacks, as late as they can be, each once; at most `most` of them are written. Returns how
 // many; -1: no memory.

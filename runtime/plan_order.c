@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// plan_order: what may run at the same time. Instructions are done in order but for started collectives: one has ended
-// only where a wait for it stands. So from its start to its wait nothing else may touch the memory it writes, nor write
+// plan_order: what may run at the same time. Instructions are done in order but for started collectives and copies: one
+// has ended only where a wait for it stands. So from its start to its wait nothing else may touch the memory it writes, nor write
 // what it reads.
 //
 // A walk over a function's instructions keeps, for each collective, whether it is under way: begun in this iteration of
@@ -21,7 +21,7 @@ typedef struct Walk {
     const Plan *p;
     const PlanFunc *f;
     int n;
-    int *start;     // instruction of each started collective
+    int *start;     // instruction of each started collective or copy
     int *number;    // by instruction - f->first: which of them, or -1
     int *loop;      // by instruction - f->first: the innermost LOOP around it (its index - f->first), or -1
     uint8_t *state; // by collective
@@ -47,9 +47,18 @@ void plan_comm_bytes(const Plan *p, const PlanInstr *in, int64_t *out_send, int6
                                                      : send;
 }
 
-// What a collective touches: what it sends, what it receives and, where slots are counted, their counts.
-static int comm_accesses(const Plan *p, const PlanInstr *in, Access *out) {
+static bool is_started(const PlanInstr *in) {
+    return in->start && (in->kind == INSTR_COMM || in->kind == INSTR_COPY);
+}
+
+// What a copy touches, or a collective: what it sends, what it receives and, where slots are counted, their counts.
+static int accesses_of(const Plan *p, const PlanInstr *in, Access *out) {
     int64_t send, receive;
+    if (in->kind == INSTR_COPY) {
+        out[0] = (Access){&in->args[0], in->bytes, true};
+        out[1] = (Access){&in->args[1], in->bytes, false};
+        return 2;
+    }
     plan_comm_bytes(p, in, &send, &receive);
     out[0] = (Access){&in->args[0], send, false};
     out[1] = (Access){&in->args[1], receive, true};
@@ -121,7 +130,7 @@ static bool meets(const Walk *w, int start, uint8_t state, const Access *b, int 
     int a_nest[PLAN_LOOPS], b_nest[PLAN_LOOPS], a_depth = nest_of(w, start, a_nest), b_depth = nest_of(w, at, b_nest);
     int common = 0;
     Access own[4];
-    int count = comm_accesses(w->p, in, own);
+    int count = accesses_of(w->p, in, own);
     while (common < a_depth && common < b_depth && a_nest[common] == b_nest[common]) common++;
     for (int i = 0; i < count; i++) {
         if (!own[i].writes && !b->writes) continue;
@@ -141,14 +150,12 @@ static bool collides(const Walk *w, int s, uint8_t state, int at) {
         for (int i = 0; i < in->nargs; i++)
             if (meets(w, w->start[s], state, &(Access){&in->args[i], in->args[i].bytes, true}, at)) return true;
         return false;
+    case INSTR_COPY:
     case INSTR_COMM:
-        count = comm_accesses(w->p, in, own);
+        count = accesses_of(w->p, in, own);
         for (int i = 0; i < count; i++)
             if (meets(w, w->start[s], state, &own[i], at)) return true;
         return false;
-    case INSTR_COPY:
-        return meets(w, w->start[s], state, &(Access){&in->args[0], in->bytes, true}, at) ||
-               meets(w, w->start[s], state, &(Access){&in->args[1], in->bytes, false}, at);
     case INSTR_ZERO: return meets(w, w->start[s], state, &(Access){&in->args[0], in->bytes, true}, at);
     default: return false;
     }
@@ -208,7 +215,7 @@ static void walk(Walk *w, int from, int to, int depth) {
         }
         for (int s = 0; s < w->n; s++)
             if (w->state[s] && collides(w, s, w->state[s], at)) need(w, at, s);
-        if (in->kind == INSTR_COMM && in->start) w->state[w->number[at - w->f->first]] |= UNDER_WAY;
+        if (is_started(in)) w->state[w->number[at - w->f->first]] |= UNDER_WAY;
     }
 }
 
@@ -226,7 +233,7 @@ static bool walk_func(Walk *w, bool collect) {
         w->loop[i] = open[depth];
         w->number[i] = -1;
         if (in->kind == INSTR_LOOP) open[++depth] = i;
-        if (in->kind != INSTR_COMM || !in->start) continue;
+        if (!is_started(in)) continue;
         w->number[i] = w->n;
         w->start[w->n++] = w->f->first + i;
     }
@@ -255,9 +262,9 @@ Status plan_check_order(const Plan *p, const PlanFunc *f) {
     Status s = status_ok();
     if (!walk_func(&w, false)) s = status_make(STATUS_MEMORY, "plan: no memory to check '%s'", f->name);
     else if (w.first.at == f->first + f->count)
-        s = status_make(STATUS_CORRUPT, "plan: function '%s' ends before collective %d has", f->name, w.first.of);
+        s = status_make(STATUS_CORRUPT, "plan: function '%s' ends before step %d, which it began, has", f->name, w.first.of);
     else if (w.first.at >= 0)
-        s = status_make(STATUS_CORRUPT, "plan: step %d touches memory of collective %d, which nothing waited for",
+        s = status_make(STATUS_CORRUPT, "plan: step %d touches memory of step %d, which was begun and which nothing waited for",
                         w.first.at, w.first.of);
     walk_end(&w);
     return s;

@@ -124,11 +124,11 @@ static void put_instr(FILE *out, const Plan *p, const PlanInstr *in, int depth) 
         put_arg(out, &in->args[3]);
         break;
     case INSTR_COPY:
-        fputs("copy ", out);
+        fputs(!in->start ? "copy " : plan_is_host(in->args[0].section) ? "stash " : "fetch ", out);
         put_arg(out, &in->args[0]);
         fputs(" <- ", out);
         put_arg(out, &in->args[1]);
-        fprintf(out, " bytes %" PRId64, in->bytes);
+        fprintf(out, " bytes %" PRId64 "%s", in->bytes, in->ahead ? " ahead" : "");
         break;
     case INSTR_ZERO:
         fputs("zero ", out);
@@ -151,6 +151,11 @@ static void put_instr(FILE *out, const Plan *p, const PlanInstr *in, int depth) 
     fputc('\n', out);
 }
 
+// What only plans with something on the host have.
+static void put_host(FILE *out, const char *what, int64_t bytes) {
+    if (bytes) fprintf(out, " %s %" PRId64, what, bytes);
+}
+
 static void put_layout(FILE *out, const Plan *p) {
     fprintf(out, "tasks microbatches %" PRId64 " stages ", p->microbatches);
     put_mesh(out, p, p->stage_mesh);
@@ -158,17 +163,25 @@ static void put_layout(FILE *out, const Plan *p) {
             p->rank_zero_bytes);
     for (int i = 0; i < p->nvariants; i++) {
         const PlanVariant *v = &p->variants[i];
-        fprintf(out, "variant layers %" PRId64 " chunk %" PRId64 " slot %" PRId64 " zero %" PRId64 " %" PRId64 "\n",
+        fprintf(out, "variant layers %" PRId64 " chunk %" PRId64 " slot %" PRId64 " zero %" PRId64 " %" PRId64,
                 v->layers, v->chunk_bytes, v->slot_bytes, v->zero_offset, v->zero_bytes);
+        put_host(out, "host", v->host_bytes);
+        fputc('\n', out);
     }
     for (int i = 0; i < p->nchunks; i++) {
         const PlanChunk *c = &p->chunks[i];
         fprintf(out,
-                "chunk stage %d variant %d first %" PRId64 " slots %" PRId64 " at %" PRId64 " slots at %" PRId64 "\n",
+                "chunk stage %d variant %d first %" PRId64 " slots %" PRId64 " at %" PRId64 " slots at %" PRId64,
                 c->stage, c->variant, c->first, c->slots, c->base, c->slot_base);
+        put_host(out, "host at", c->host_base);
+        fputc('\n', out);
     }
-    for (int i = 0; i < p->nstages; i++)
-        fprintf(out, "stage work %" PRId64 " slab %" PRId64 "\n", p->stages[i].work_base, p->stages[i].slab_bytes);
+    for (int i = 0; i < p->nstages; i++) {
+        fprintf(out, "stage work %" PRId64 " slab %" PRId64, p->stages[i].work_base, p->stages[i].slab_bytes);
+        put_host(out, "stash", p->stages[i].stash_base);
+        put_host(out, "host", p->stages[i].host_bytes);
+        fputc('\n', out);
+    }
     for (int i = 0; i < p->nchannels; i++)
         fprintf(out, "channel %d -> %d leaves %d %d\n", p->channels[i].from, p->channels[i].to,
                 p->channels[i].from_leaf, p->channels[i].to_leaf);
@@ -225,8 +238,10 @@ void plan_print(const Plan *p, FILE *out) {
     }
     fprintf(out,
             "\nslab %" PRId64 " params %" PRId64 " states %" PRId64 " io %" PRId64 " buffers %" PRId64
-            " activations %" PRId64 "\n",
+            " activations %" PRId64,
             p->slab_bytes, p->param_bytes, p->state_bytes, p->io_bytes, p->buffer_bytes, p->activation_bytes);
+    put_host(out, "host", p->host_bytes);
+    fputc('\n', out);
     put_layout(out, p);
     for (int i = 0; i < p->nleaves; i++) put_leaf(out, p, &p->leaves[i]);
     for (int i = 0; i < p->nkernels; i++) {
@@ -243,7 +258,9 @@ void plan_print(const Plan *p, FILE *out) {
         const PlanFunc *f = &p->funcs[i];
         fputs("func ", out);
         put_string(out, f->name);
-        fprintf(out, " variant %d work %" PRId64 "\n", f->variant, f->work_bytes);
+        fprintf(out, " variant %d work %" PRId64, f->variant, f->work_bytes);
+        put_host(out, "stash", f->stash_bytes);
+        fputc('\n', out);
         for (int j = f->first, depth = 0; j < f->first + f->count; j++) {
             if (p->instrs[j].kind == INSTR_END) depth--;
             put_instr(out, p, &p->instrs[j], depth);

@@ -19,6 +19,7 @@ static bool inside(int64_t offset, int64_t bytes, int64_t size) {
 
 static Status check_stage(const Plan *p, int stage) {
     int64_t at = p->rank_bytes, slots;
+    const PlanStage *s = &p->stages[stage];
     for (int c = 0; c < p->nchunks; c++) {
         const PlanChunk *k = &p->chunks[c];
         const PlanVariant *v = &p->variants[k->variant];
@@ -27,7 +28,14 @@ static Status check_stage(const Plan *p, int stage) {
             !checked_mul(v->slot_bytes, k->slots, &slots) || !checked_add(at, slots, &at))
             BAD("chunk %d does not lie behind the one before it", c);
     }
-    const PlanStage *s = &p->stages[stage];
+    int64_t host = 0;
+    for (int c = 0; c < p->nchunks; c++) {
+        if (p->chunks[c].stage != stage) continue;
+        if (p->chunks[c].host_base != host || !checked_add(host, p->variants[p->chunks[c].variant].host_bytes, &host))
+            BAD("chunk %d: what it has on the host does not lie behind the one before it", c);
+    }
+    if (s->stash_base != host || s->host_bytes < host || !piece(s->host_bytes))
+        BAD("stage %d: %lld bytes on the host", stage, (long long)s->host_bytes);
     if (s->work_base != at) BAD("stage %d: its activations do not lie behind its chunks", stage);
     if (s->slab_bytes < at || !piece(s->slab_bytes)) BAD("a slab of %lld bytes", (long long)s->slab_bytes);
     return status_ok();
@@ -44,7 +52,7 @@ Status plan_check_layout(const Plan *p) {
     for (int i = 0; i < p->nvariants; i++) {
         const PlanVariant *v = &p->variants[i];
         if (v->layers < 0 || v->layers > MAX_PIECES || !piece(v->chunk_bytes) || !piece(v->slot_bytes) ||
-            !inside(v->zero_offset, v->zero_bytes, v->chunk_bytes))
+            !piece(v->host_bytes) || !inside(v->zero_offset, v->zero_bytes, v->chunk_bytes))
             BAD("variant %d: %lld layers in %lld bytes", i, (long long)v->layers, (long long)v->chunk_bytes);
     }
     for (int i = 0; i < p->nchunks; i++) {
@@ -53,14 +61,16 @@ Status plan_check_layout(const Plan *p) {
             c->first > MAX_PIECES || c->slots < 0 || c->slots > MAX_PIECES)
             BAD("chunk %d is on no stage or of no variant", i);
     }
-    int64_t parts = 0, most = 0;
+    int64_t parts = 0, most = 0, host = 0;
     for (int i = 0; i < p->nstages; i++) {
         STATUS_TRY(check_stage(p, i));
+        if (p->stages[i].host_bytes > host) host = p->stages[i].host_bytes;
         if (p->stages[i].slab_bytes > most) most = p->stages[i].slab_bytes;
     }
     const int64_t sizes[] = {p->param_bytes, p->state_bytes, p->io_bytes, p->buffer_bytes, p->activation_bytes};
     for (int i = 0; i < 5; i++)
         if (sizes[i] < 0 || !checked_add(parts, sizes[i], &parts)) BAD("the slab's parts do not add up");
+    if (p->host_bytes != host) BAD("%lld bytes on the host, the most are %lld", (long long)p->host_bytes, (long long)host);
     if (p->slab_bytes != most)
         BAD("a slab of %lld bytes, the largest is %lld", (long long)p->slab_bytes, (long long)most);
     if (parts != p->slab_bytes)
@@ -75,6 +85,8 @@ int64_t plan_section_bytes(const Plan *p, const PlanFunc *f, PlanSection section
     case PLAN_CHUNK: return v ? v->chunk_bytes : 0;
     case PLAN_SLOT: return v ? v->slot_bytes : 0;
     case PLAN_WORK: return f->work_bytes;
+    case PLAN_HOST: return v ? v->host_bytes : 0;
+    case PLAN_STASH: return f->stash_bytes;
     default: return 0;
     }
 }
@@ -83,7 +95,9 @@ int64_t plan_section_bytes(const Plan *p, const PlanFunc *f, PlanSection section
 Status plan_check_leaf_place(const Plan *p, const PlanLeaf *l) {
     if ((unsigned)l->section >= PLAN_SECTIONS || l->layered < -1 || l->layered >= l->rank)
         BAD("leaf '%s' is in no section", l->name);
-    bool by_variant = l->section == PLAN_CHUNK || l->section == PLAN_SLOT;
+    bool by_variant = plan_by_variant(l->section);
+    if (l->section == PLAN_STASH || (l->section == PLAN_HOST && l->kind != PLAN_STATE))
+        BAD("leaf '%s' cannot lie on the host", l->name);
     if (l->layered >= 0 && !by_variant) BAD("leaf '%s' has layers but is in no chunk", l->name);
     if (l->section == PLAN_WORK && (l->kind != PLAN_OUTPUT || p->nstages > 1))
         BAD("leaf '%s' does not outlive a task", l->name);
@@ -93,6 +107,7 @@ Status plan_check_leaf_place(const Plan *p, const PlanLeaf *l) {
         const PlanVariant *of = &p->variants[v];
         int64_t size = l->section == PLAN_CHUNK  ? of->chunk_bytes
                        : l->section == PLAN_SLOT ? of->slot_bytes
+                       : l->section == PLAN_HOST ? of->host_bytes
                        : l->section == PLAN_WORK ? p->slab_bytes - p->stages[0].work_base
                                                  : p->rank_bytes;
         int64_t bytes = l->bytes;
@@ -188,6 +203,8 @@ static Status check_step(const Plan *p, const PlanProgram *g, int stage, int64_t
             BAD_STEP("no such slot");
         if (f->work_bytes > p->stages[stage].slab_bytes - p->stages[stage].work_base)
             BAD_STEP("the function needs more memory than the stage has");
+        if (f->stash_bytes > p->stages[stage].host_bytes - p->stages[stage].stash_base)
+            BAD_STEP("the function needs more of the host's memory than the stage has");
         return status_ok();
     }
     if (s->what < 0 || s->what >= p->nchannels) BAD_STEP("no such channel");
@@ -232,6 +249,7 @@ Status plan_check_programs(const Plan *p) {
     for (int v = 0; v < p->nvariants; v++) {
         STATUS_TRY(check_overlap(p, PLAN_CHUNK, v));
         STATUS_TRY(check_overlap(p, PLAN_SLOT, v));
+        STATUS_TRY(check_overlap(p, PLAN_HOST, v));
     }
     for (int i = 0; i < p->nchannels; i++) STATUS_TRY(check_channel(p, i));
     if ((int64_t)p->nchannels * p->microbatches > INT32_MAX) BAD("%d channels", p->nchannels);
@@ -309,7 +327,7 @@ int64_t plan_used_bytes(const Plan *p, int stage) {
     for (int i = 0; i < p->nleaves; i++) {
         const PlanLeaf *l = &p->leaves[i];
         for (int v = 0; v < p->nvariants; v++) {
-            bool by_variant = l->section == PLAN_CHUNK || l->section == PLAN_SLOT;
+            bool by_variant = plan_by_variant(l->section);
             int64_t at = l->offset[by_variant ? v : 0];
             if (at >= 0 && l->section != PLAN_WORK) touch(&leaves[v], l->section, at + plan_leaf_bytes(p, l, v));
         }

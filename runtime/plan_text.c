@@ -24,6 +24,8 @@
 //       start all_reduce sum f32 on tensor [1, 8, 1] w64 -> w64 joined    one call with the one in front
 //       wait 3                                                       the number of the instruction, from the top
 //       copy w128 <- c0 bytes 64
+//       fetch w64 <- h64+64*l0 bytes 64 ahead    a copy from the host, begun; for the next iteration
+//       stash h0+64*l0 <- w0 bytes 64            to the host
 //       zero r128 bytes 64
 //     }
 //   program "train" inputs 1 outputs 2
@@ -35,7 +37,7 @@
 //     wait 0 1                 channel, microbatch
 // A leaf lies at an offset of a section, one for each variant (`-`: it lacks the leaf); `:*` marks the layered
 // dimension, the bytes are then those of one layer. Addresses begin with their section: r(ank), c(hunk), s(lot),
-// w(ork). `on -` and `c(-)` name no mesh axis. Axis and mesh names that are not identifiers are quoted.
+// w(ork), h(ost), (s)t(ash). With something on the host, lines that say bytes end in `host 128` or `stash 128`. `on -` and `c(-)` name no mesh axis. Axis and mesh names that are not identifiers are quoted.
 #include "base/vec.h"
 #include "runtime/plan_text.h"
 #include <ctype.h>
@@ -225,10 +227,13 @@ static bool next_is(Parser *p, const char *word) {
     return n == strlen(word) && !memcmp(p->at, word, n);
 }
 
+static bool parse_host(Parser *p, const char *word, int64_t *out) { return !accept_word(p, word) || parse_int(p, out); }
+
 static bool parse_chunk(Parser *p, PlanChunk *c) {
     return parse_keyed_small(p, "stage", &c->stage) && parse_keyed_small(p, "variant", &c->variant) &&
            parse_keyed(p, "first", &c->first) && parse_keyed(p, "slots", &c->slots) && parse_keyed(p, "at", &c->base) &&
-           expect_word(p, "slots") && parse_keyed(p, "at", &c->slot_base);
+           expect_word(p, "slots") && parse_keyed(p, "at", &c->slot_base) &&
+           (!accept_word(p, "host") || parse_keyed(p, "at", &c->host_base));
 }
 
 static bool parse_layout(Parser *p) {
@@ -245,7 +250,7 @@ static bool parse_layout(Parser *p) {
         PlanVariant v = {0};
         if (!parse_keyed(p, "layers", &v.layers) || !parse_keyed(p, "chunk", &v.chunk_bytes) ||
             !parse_keyed(p, "slot", &v.slot_bytes) || !parse_keyed(p, "zero", &v.zero_offset) ||
-            !parse_int(p, &v.zero_bytes) || !expect_line(p))
+            !parse_int(p, &v.zero_bytes) || !parse_host(p, "host", &v.host_bytes) || !expect_line(p))
             return false;
         vec_push(p->arena, &variants, v);
     }
@@ -256,7 +261,8 @@ static bool parse_layout(Parser *p) {
     }
     while (accept_word(p, "stage")) {
         PlanStage s = {0};
-        if (!parse_keyed(p, "work", &s.work_base) || !parse_keyed(p, "slab", &s.slab_bytes) || !expect_line(p))
+        if (!parse_keyed(p, "work", &s.work_base) || !parse_keyed(p, "slab", &s.slab_bytes) ||
+            !parse_host(p, "stash", &s.stash_base) || !parse_host(p, "host", &s.host_bytes) || !expect_line(p))
             return false;
         vec_push(p->arena, &stages, s);
     }
@@ -302,7 +308,8 @@ static bool parse_head(Parser *p) {
     return expect_line(p) && parse_keyed(p, "slab", &plan->slab_bytes) &&
            parse_keyed(p, "params", &plan->param_bytes) && parse_keyed(p, "states", &plan->state_bytes) &&
            parse_keyed(p, "io", &plan->io_bytes) && parse_keyed(p, "buffers", &plan->buffer_bytes) &&
-           parse_keyed(p, "activations", &plan->activation_bytes) && expect_line(p) && parse_layout(p);
+           parse_keyed(p, "activations", &plan->activation_bytes) && parse_host(p, "host", &plan->host_bytes) &&
+           expect_line(p) && parse_layout(p);
 }
 
 static bool parse_offsets(Parser *p, PlanLeaf *l) {
@@ -369,7 +376,7 @@ static bool parse_term(Parser *p, int64_t *out_factor, Term *out_term) {
 static bool parse_arg(Parser *p, PlanArg *a) {
     int c = peek(p);
     const char *letter = c > 0 ? strchr(section_letters, c) : NULL;
-    if (!letter) return unexpected(p, "an address (r, c, s or w and a number)");
+    if (!letter) return unexpected(p, "an address (r, c, s, w, h or t and a number)");
     a->section = (PlanSection)(letter - section_letters);
     p->at++;
     if (!parse_int(p, &a->offset)) return false;
@@ -473,13 +480,17 @@ static bool parse_instr(Parser *p, PlanInstr *in) {
     } else if (accept_word(p, "wait")) {
         in->kind = INSTR_WAIT;
         if (!parse_small(p, &in->of)) return false;
-    } else if (accept_word(p, "copy")) {
+    } else if (next_is(p, "copy") || next_is(p, "fetch") || next_is(p, "stash")) {
         in->kind = INSTR_COPY;
+        in->start = !accept_word(p, "copy");
+        bool stash = in->start && !accept_word(p, "fetch") && accept_word(p, "stash");
         in->args = NEW_ARRAY(p->arena, PlanArg, 2);
         in->nargs = 2;
         if (!parse_arg(p, &in->args[0]) || !expect(p, "<-") || !parse_arg(p, &in->args[1]) ||
             !parse_keyed(p, "bytes", &in->bytes))
             return false;
+        in->ahead = accept_word(p, "ahead");
+        if (in->start && stash != plan_is_host(in->args[0].section)) return fail(p, "stash is to the host");
     } else if (accept_word(p, "zero")) {
         in->kind = INSTR_ZERO;
         in->args = NEW_ARRAY(p->arena, PlanArg, 1);
@@ -505,7 +516,7 @@ typedef Vec(PlanInstr) Instrs;
 static bool parse_func(Parser *p, PlanFunc *f, Instrs *instrs) {
     int open[PLAN_LOOPS], depth = 0;
     if (!parse_string(p, &f->name) || !parse_keyed_small(p, "variant", &f->variant) ||
-        !parse_keyed(p, "work", &f->work_bytes))
+        !parse_keyed(p, "work", &f->work_bytes) || !parse_host(p, "stash", &f->stash_bytes))
         return false;
     f->first = instrs->n;
     if (!expect_line(p)) return false;

@@ -5,12 +5,12 @@
 
 static const char *const dtype_names[] = {"bool", "i32", "f32", "f64", "bf16", "f16", NULL};
 static const char *const leaf_names[] = {"param", "state", "input", "output", "buffer", NULL};
-static const char *const section_names[] = {"rank", "chunk", "slot", "work", NULL};
-static const char section_letters[] = "rcsw";
+static const char *const section_names[] = {"rank", "chunk", "slot", "work", "host", "stash", NULL};
+static const char section_letters[] = "rcswht";
 static const char *const comm_names[] = {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast",
                                          "send",       "recv",       "shift",          "reverse",    NULL};
 static const char *const reduce_names[] = {"sum", "max", NULL};
 
 static inline int offsets_of(const Plan *p, PlanSection section) {
-    return section == PLAN_CHUNK || section == PLAN_SLOT ? p->nvariants : 1;
+    return plan_by_variant(section) ? p->nvariants : 1;
 }

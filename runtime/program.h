@@ -5,6 +5,13 @@
 #include "runtime/device.h"
 #include "runtime/exec.h"
 
+typedef struct LateCopy { // between the host and the slab
+    int step;
+    char *to;
+    const char *from;
+    int64_t bytes;
+} LateCopy;
+
 typedef struct Rank {
     Device *device;
     int stage;
@@ -12,7 +19,8 @@ typedef struct Rank {
     char **buf;        // operands of the step being done
     int64_t *scalar;
     CommCall *late; // collectives started and not yet done, in order; with options.late
-    int nlate;
+    LateCopy *late_copies; // and copies
+    int nlate, nlate_copies;
     Status status;
 } Rank;
 
@@ -36,5 +44,6 @@ struct Program {
     const PlanProgram *running;
 };
 
-// Where a chunk's section lies in the rank's slab.
+// Where a chunk's section lies in the rank's slab; and what it has in the host's memory.
 char *rank_chunk(const Program *p, int rank, int chunk);
+char *rank_chunk_host(const Program *p, int rank, int chunk);
