@@ -102,8 +102,10 @@ static void print_header(FILE *out, const Build *b) {
     fprintf(out, "\n// Ranks: %" PRId64, plan_ranks(p));
     for (int i = 0; i < p->nmesh; i++)
         fprintf(out, "%s%s=%" PRId64, i ? ", " : " (", p->mesh[i].name, p->mesh[i].extent);
-    fprintf(out, "%s, %s%" PRId64 " bytes on each\n", p->nmesh ? ")" : "", p->nstages > 1 ? "at most " : "",
+    fprintf(out, "%s, %s%" PRId64 " bytes on each", p->nmesh ? ")" : "", p->nstages > 1 ? "at most " : "",
             p->slab_bytes);
+    if (p->host_bytes) fprintf(out, " and %" PRId64 " of its host's", p->host_bytes);
+    fputc('\n', out);
     print_leaves(out, p, PLAN_INPUT, "Inputs:");
     print_leaves(out, p, PLAN_OUTPUT, "Outputs:");
     print_leaves(out, p, PLAN_PARAM, "Parameters:");

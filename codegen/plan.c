@@ -240,7 +240,8 @@ static void fetch_first(Planner *p, const Node *n) {
         PlanArg from = host_slice(p, n, i, p->depth, 0);
         if (n->attr.flag) from.offset += from.stride[p->depth] * (n->attr.axes.at[0]->extent - 1);
         from.stride[p->depth] = 0;
-        copy(p, n, param, ahead_of(p, param), place_of(p, param)->dim_stride, from, place_of(p, n->args[i])->dim_stride + 1);
+        copy(p, n, param, ahead_of(p, param), place_of(p, param)->dim_stride, from,
+             place_of(p, n->args[i])->dim_stride + 1);
     }
 }
 
@@ -263,7 +264,8 @@ static void fetch_slices(Planner *p, const Node *n) {
 // What the body's node n has just made goes to the host where the repeat yields it to there.
 static void stash_results(Planner *p, const Node *n) {
     const Node *repeat = n->parent->owner, *yield = repeat ? block_yield(n->parent) : NULL;
-    for (int k = repeat && repeat->op == OP_repeat ? repeat_carries(repeat) : n->nresults; yield && k < yield->nargs; k++) {
+    for (int k = repeat && repeat->op == OP_repeat ? repeat_carries(repeat) : n->nresults; yield && k < yield->nargs;
+         k++) {
         const Value *inner = yield->args[k], *outer = repeat->results[k];
         if (inner->def != n || !place_of(p, outer)->placed || !section_is_host(place_of(p, outer)->section)) continue;
         PlanArg to = arg_of(place_of(p, outer));
@@ -560,8 +562,11 @@ Plan *plan_build(Unit *u, Arena *arena, Jobs *jobs) {
         const Func *f = u->funcs.at[i];
         p.places = &s->funcs[i];
         p.variant = s->pipeline->variant_of[i];
-        plan->funcs[i] = (PlanFunc){
-            .name = f->name, .variant = p.variant, .first = p.instrs.n, .work_bytes = s->funcs[i].activation_bytes, .stash_bytes = s->funcs[i].stash_bytes};
+        plan->funcs[i] = (PlanFunc){.name = f->name,
+                                    .variant = p.variant,
+                                    .first = p.instrs.n,
+                                    .work_bytes = s->funcs[i].activation_bytes,
+                                    .stash_bytes = s->funcs[i].stash_bytes};
         plan_block(&p, f->top);
         plan->funcs[i].count = p.instrs.n - plan->funcs[i].first;
     }

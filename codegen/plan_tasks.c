@@ -99,7 +99,7 @@ bool plan_layout(const Unit *u, Arena *arena, Plan *p) {
     }
     p->nstages = pipe->nstages;
     p->stages = NEW_ARRAY(arena, PlanStage, pipe->nstages + 1);
-    for (int i = 0; i < pipe->nstages; i++) 
+    for (int i = 0; i < pipe->nstages; i++)
         p->stages[i] = (PlanStage){s->stages[i].work_base, s->stages[i].slab_bytes, s->stages[i].stash_base,
                                    s->stages[i].host_bytes};
     p->nchannels = pipe->nchannels;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// plan_wait: collectives, and copies to the host and from it, become started ones. The instructions come in the order of the graph, each collective where
-// its operand is ready; what it must have ended before follows from the addresses (plan_needs), so a wait stands as
-// late as memory allows, in the next iteration or behind the loop where nothing of the loop needs it:
+// plan_wait: collectives, and copies to the host and from it, become started ones. The instructions come in the order
+// of the graph, each collective where its operand is ready; what it must have ended before follows from the addresses
+// (plan_needs), so a wait stands as late as memory allows, in the next iteration or behind the loop where nothing of
+// the loop needs it:
 //
 //   comm all_reduce ... w0 -> w0                  start all_reduce ... w0 -> w0
 //   kernel 3 (...)                                kernel 3 (...)

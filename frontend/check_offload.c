@@ -36,3 +36,11 @@ void strategy_offload(Front *f, Strategy *s, const Line *l) {
     s->offload = read_names(f, l);
     s->offload_loc = l->head.loc;
 }
+
+void strategy_check_offload(Front *f, const Strategy *s) {
+    if (!(s->offload & OFFLOAD_ACTIVATIONS) || (s->microbatches <= 1 && !s->pipe_axis)) return;
+    diag_error(f->diag, s->offload_loc,
+               "activations of microbatches cannot be offloaded: each task would wait for its own; write: offload "
+               "optimizer to host, or recompute block");
+    diag_note(f->diag, s->pipe_axis ? s->pipe_loc : s->microbatches_loc, "microbatches are asked for here");
+}

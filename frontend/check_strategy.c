@@ -177,8 +177,8 @@ static void check_values(Reader *r, const Line *l) {
 }
 
 static void read_line(Reader *r, const Line *l) {
-    static const char *const heads[] = {"mesh", "split", "shard", "recompute", "precision", "memory", "microbatches",
-                                        "offload"};
+    static const char *const heads[] = {"mesh",      "split",  "shard",        "recompute",
+                                        "precision", "memory", "microbatches", "offload"};
     static const char *const shards[] = {"optimizer", "gradients", "parameters", NULL};
     static const char *const none[] = {NULL};
     const char *head = l->head.str;
@@ -250,6 +250,7 @@ void check_strategies(Front *f) {
         check_between(&r);
         check_counted(&r);
         strategy_check_recompute(f, s);
+        strategy_check_offload(f, s);
         s->nsplits = r.splits.n;
         s->splits = r.splits.at;
         vec_push(f->arena, &f->strategies, s);

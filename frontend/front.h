@@ -43,6 +43,7 @@ void strategy_recompute(Front *f, Strategy *s, const Line *l);
 void strategy_memory(Front *f, Strategy *s, const Line *l);
 // check_offload.c: offload optimizer, activations to host
 void strategy_offload(Front *f, Strategy *s, const Line *l);
+void strategy_check_offload(Front *f, const Strategy *s);
 AttentionKind strategy_attention(Front *f, const Line *l); // `attention = ring` of a split line
 void strategy_split_keys(Front *f, Strategy *s);           // after building: what that line says of the keys' axis
 void strategy_check_recompute(Front *f, const Strategy *s);

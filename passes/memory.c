@@ -90,7 +90,8 @@ static bool place_buffers(Memory *m, Section section, int64_t *out_bytes) {
     int n = 0;
     for (int i = 0; i < m->bufs.n; i++) {
         const Buf *b = &m->bufs.at[i];
-        if (b->into < 0 && b->home && b->last >= 0 && b->section == section) slot[n++] = (Slot){b->bytes, 0, b->first, b->last, i};
+        if (b->into < 0 && b->home && b->last >= 0 && b->section == section)
+            slot[n++] = (Slot){b->bytes, 0, b->first, b->last, i};
     }
     *out_bytes = INT64_MAX;
     for (size_t o = 0; o < sizeof orders / sizeof *orders; o++) {

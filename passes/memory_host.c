@@ -154,7 +154,8 @@ void memory_share_host(Memory *m) {
         const Value *v = below_views(n->args[1]);
         int leaf = m->ref[n->args[0]->id].buf, buf = m->ref[v->id].buf;
         if (!is_stacked(v) || m->bufs.at[buf].into >= 0 || v->def->parent != m->f->top) continue;
-        if (reads_behind(m, v->def, leaf) || reads_behind(m, v->def, buf) != 1 || reads_whole(m, v->def, leaf)) continue;
+        if (reads_behind(m, v->def, leaf) || reads_behind(m, v->def, buf) != 1 || reads_whole(m, v->def, leaf))
+            continue;
         m->bufs.at[buf].into = leaf;
     }
     for (const Node *n = m->f->top->first; n; n = n->next) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // memory_leaves: what lasts longer than a task gets its place in a section: once a rank, once a chunk of each variant,
-// or once a microbatch in flight, or to the host's memory. Inside a section parameters come first, then states, inputs and outputs, then
-// buffers, those that begin as zero side by side.
+// or once a microbatch in flight, or to the host's memory. Inside a section parameters come first, then states, inputs
+// and outputs, then buffers, those that begin as zero side by side.
 //
 // A task sees one microbatch of an input or output and its chunk's layers of a parameter; the leaf holds all
 // microbatches, and is known by the whole axis. A buffer is as the tasks see it.

@@ -205,7 +205,8 @@ static void share_carry(Memory *m, const Node *n, int k) {
 static void share_stacked(Memory *m, const Node *n, int k) {
     const Value *v = block_yield(n->body)->args[k];
     int y = own_root(m, v, n->body), s = m->ref[n->results[k]->id].buf;
-    if (y < 0 || !v->def || memory_on_host(m, n->results[k]) || m->bufs.at[y].first <= memory_repeat(m, n)->begin) return;
+    if (y < 0 || !v->def || memory_on_host(m, n->results[k]) || m->bufs.at[y].first <= memory_repeat(m, n)->begin)
+        return;
     Buf *b = &m->bufs.at[y];
     b->into = s;
     b->loop = memory_repeat(m, n)->depth;

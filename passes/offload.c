@@ -21,6 +21,7 @@
 #include "passes/layout.h"
 #include "passes/memory.h"
 #include "passes/pass.h"
+#include "passes/simplify.h"
 
 enum {
     LARGE_BYTES = 16 << 20, // a state that is worth pieces, and what a piece is to have at most: half a millisecond
@@ -28,8 +29,8 @@ enum {
     PIECES_MAX = 64,
 };
 
-typedef struct Group { // updates that go along one axis together
-    const Axis *axis;  // first dimension of what is cut
+typedef struct Group {         // updates that go along one axis together
+    const Axis *axis;          // first dimension of what is cut
     const Axis *piece, *place; // pieces of it and places in one; NULL: slice by slice
 } Group;
 
@@ -123,6 +124,8 @@ static void add_once(Offload *o, Value *v, bool slices) {
     vec_push(o->a, &o->invariants, v);
 }
 
+static bool is_constant(const Value *v) { return v->def && v->def->op == OP_const; } // goes into the body
+
 // Operands from outside and results that are needed there. False: it cannot go slice by slice.
 static bool find_border(Offload *o, const Group *g) {
     for (const Node *n = o->f->top->first; n; n = n->next) {
@@ -132,7 +135,7 @@ static bool find_border(Offload *o, const Group *g) {
         for (int i = 0; inside && i < n->nargs; i++) {
             Value *x = n->args[i];
             int d = type_find(&x->type, g->axis);
-            if (o->inside[x->id]) continue;
+            if (o->inside[x->id] || is_constant(x)) continue;
             if (d > 0 || (d == 0 && x->type.dim[0].split) || o->behind[x->id]) return false;
             add_once(o, x, d == 0);
         }
@@ -181,7 +184,11 @@ static bool build(Offload *o, const Group *g, Node *at) {
     FOR_NODES(x, o->f->top) {
         Value *v = x->nresults == 1 ? x->results[0] : NULL, *in[3];
         if (!v || v->id >= o->known || !o->inside[v->id]) continue;
-        for (int i = 0; i < x->nargs; i++) in[i] = o->map[x->args[i]->id];
+        for (int i = 0; i < x->nargs; i++) {
+            Value **to = &o->map[x->args[i]->id];
+            if (!*to) *to = node_clone(o->f, body, x->args[i]->def, o->map)->results[0];
+            in[i] = *to;
+        }
         Node *made = layout_node(o->f, body, body->last, x->op, in, x->nargs, &x->attr, NULL, x->loc);
         if (!made) return false;
         made->scope = x->scope;
@@ -209,7 +216,8 @@ static Node *part_block(Offload *o) {
     for (Node *n = b->first, *next; n; n = next) {
         bool last = n == end, moves = false, gone = false;
         next = n->next;
-        for (int i = n->op == OP_assign; i < n->nargs; i++) moves |= o->behind[n->args[i]->id] || o->inside[n->args[i]->id];
+        for (int i = n->op == OP_assign; i < n->nargs; i++)
+            moves |= o->behind[n->args[i]->id] || o->inside[n->args[i]->id];
         if (n->nresults == 1) gone = o->inside[n->results[0]->id];
         if (moves && !gone) {
             node_remove(n);
@@ -233,10 +241,7 @@ static bool cut_update(Unit *u, Func *f, const Group *g, Node *const *states, in
     if (!find_border(&o, g)) return true;
     Node *at = part_block(&o);
     if (!at || !build(&o, g, at)) return at == NULL;
-    for (Node *n = f->top->last, *before; n; n = before) {
-        before = n->prev;
-        if (n->nresults == 1 && n->results[0]->id < o.known && o.inside[n->results[0]->id]) node_remove(n);
-    }
+    simplify_dead(f); // the update on whole values
     return true;
 }
 

@@ -149,10 +149,21 @@ static Status check_ids(const PlanLeaf *l, const void *values) {
     return status_ok();
 }
 
-// Nothing runs while leaves are bound: the host's memory is at rest too.
+// ---- moving what a rank holds ---------------------------------------------------------------------------------------
+// Nothing runs meanwhile: the host's memory is at rest too.
 static void piece_zero(Device *d, const PlanLeaf *l, const Piece *piece) {
-    if (l->section == PLAN_HOST) memset(piece->at, 0, (size_t)piece->bytes);
+    if (plan_is_host(l->section)) memset(piece->at, 0, (size_t)piece->bytes);
     else d->v->zero(d, piece->at, piece->bytes);
+}
+
+static void piece_write(Device *d, const PlanLeaf *l, char *to, const void *from, int64_t bytes) {
+    if (plan_is_host(l->section)) memcpy(to, from, (size_t)bytes);
+    else d->v->write(d, to, from, bytes);
+}
+
+static void piece_read(Device *d, const PlanLeaf *l, void *to, const char *from, int64_t bytes) {
+    if (plan_is_host(l->section)) memcpy(to, from, (size_t)bytes);
+    else d->v->read(d, to, from, bytes);
 }
 
 Status program_write_leaf(Program *p, int leaf, const void *values) {
@@ -166,7 +177,7 @@ Status program_write_leaf(Program *p, int leaf, const void *values) {
         int64_t whole, local;
         if (t.padded) piece_zero(d, l, &piece);
         while (part_next(&t, &whole, &local))
-            d->v->write(d, piece.at + local, (const char *)values + whole, t.row_bytes);
+            piece_write(d, l, piece.at + local, (const char *)values + whole, t.row_bytes);
     }
     p->is_set[leaf] = true;
     return status_ok();
@@ -190,7 +201,7 @@ static Status check_copy(Program *p, const PlanLeaf *l, const Piece *piece, cons
         char own[256];
         for (int64_t from = 0; from < t.row_bytes; from += (int64_t)sizeof own) {
             int64_t n = t.row_bytes - from < (int64_t)sizeof own ? t.row_bytes - from : (int64_t)sizeof own;
-            d->v->read(d, own, piece->at + local + from, n);
+            piece_read(d, l, own, piece->at + local + from, n);
             for (int64_t i = 0; i < n; i++)
                 if (own[i] != whole_values[whole + from + i]) {
                     char place[200];
@@ -295,7 +306,7 @@ Status program_read_leaf(Program *p, int leaf, bool check, void *out_values) {
         Device *d = p->ranks[piece.rank].device;
         Part t = part_of(p->plan, l, &piece);
         int64_t whole, local;
-        while (part_next(&t, &whole, &local)) d->v->read(d, (char *)out_values + whole, piece.at + local, t.row_bytes);
+        while (part_next(&t, &whole, &local)) piece_read(d, l, (char *)out_values + whole, piece.at + local, t.row_bytes);
     }
     return check ? check_copies(p, l, out_values) : status_ok();
 }

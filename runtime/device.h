@@ -38,7 +38,6 @@ typedef struct DeviceVtable {
     void (*stash)(Device *d, int step, bool start, char *to, const char *from, int64_t bytes);
     void (*finish)(Device *d, int step);
     void (*zero)(Device *d, char *to, int64_t bytes); // of the slab
-    // Of the slab or of the rank's memory of the host.
     void (*write)(Device *d, char *to, const void *host, int64_t bytes);
     void (*read)(Device *d, void *host, const char *from, int64_t bytes);
     // Around the steps of a program (its number in the plan); either may be NULL. begin: *out_done when the device

@@ -788,6 +788,7 @@ ProgramMemory program_memory(const Program *p, int rank) {
     int stage = p->ranks[rank].stage;
     return (ProgramMemory){.slab = d->slab_bytes,
                            .scratch = d->scratch_bytes,
+                           .host = p->plan->stages[stage].host_bytes,
                            .planned = p->plan->stages[stage].slab_bytes,
                            .used = plan_used_bytes(p->plan, stage),
                            .ranks = p->nranks};

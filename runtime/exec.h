@@ -43,6 +43,7 @@ int program_threads(const Program *p); // of each rank
 
 typedef struct ProgramMemory { // bytes of one rank
     int64_t slab, scratch;     // scratch: of all its threads
+    int64_t host;              // of the host, beside the slab: planned, all of it used
     int64_t planned, used;     // what the compiler said, and the highest byte that its stage's tasks touch
     int ranks;
 } ProgramMemory;

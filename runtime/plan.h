@@ -67,9 +67,9 @@ typedef struct PlanLeaf {
     int rank;
     PlanDim dim[PLAN_RANK];
     PlanSection section;
-    int layered;          // the dimension of which each chunk holds its own layers only; -1: none
-    int64_t *offset;      // in the section. RANK_OWN, WORK: one. CHUNK, SLOT, HOST: by variant, -1: the variant lacks it
-    int64_t bytes;        // of a chunk, row-major over local extents; of one layer when layered
+    int layered;     // the dimension of which each chunk holds its own layers only; -1: none
+    int64_t *offset; // in the section. RANK_OWN, WORK: one. CHUNK, SLOT, HOST: by variant, -1: the variant lacks it
+    int64_t bytes;   // of a chunk, row-major over local extents; of one layer when layered
     int64_t least, limit; // inputs of ids: allowed [least, limit); limit 0: anything
 } PlanLeaf;
 
@@ -142,7 +142,8 @@ typedef struct PlanInstr {
     bool start;
     bool ahead;  // COPY: for the next iteration of the innermost loop, whose address it has; the last one does nothing
     bool joined; // COMM, started: one call with the COMM in front of it, started too and over the same mesh: a bucket
-    int of;      // WAIT: number in plan->instrs of a started COMM or COPY; every time it was begun so far has ended afterwards
+    int of;      // WAIT: number in plan->instrs of a started COMM or COPY; every time it was begun so far has ended
+                 // afterwards
     // COMM: the local send value as [outer, middle, inner] elements. all_reduce, broadcast, send, recv, shift, reverse:
     // outer*middle*inner elements. all_gather concatenates along middle: receive is [outer, ways*middle, inner];
     // reduce_scatter the reverse: each receives m = ceil(middle / ways) of middle, zero beyond it; all_to_all: places
@@ -252,8 +253,8 @@ Status plan_parse(Arena *a, StrTable *strs, const char *text, size_t size, Plan 
 // overflowing.
 Status plan_check(const Plan *p);
 // The part of it that looks at the order of what runs at the same time (plan_order.c): a function waits for each
-// collective and copy it has begun before it ends, and before anything else touches what the collective writes or writes what it
-// reads, in whatever iteration. Needs everything else to be in order.
+// collective and copy it has begun before it ends, and before anything else touches what the collective writes or
+// writes what it reads, in whatever iteration. Needs everything else to be in order.
 Status plan_check_order(const Plan *p, const PlanFunc *f);
 typedef struct PlanNeed {
     int at, of; // a wait for `of` in front of instruction `at` (the function's end: first + count)

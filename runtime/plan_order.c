@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // plan_order: what may run at the same time. Instructions are done in order but for started collectives and copies: one
-// has ended only where a wait for it stands. So from its start to its wait nothing else may touch the memory it writes, nor write
-// what it reads.
+// has ended only where a wait for it stands. So from its start to its wait nothing else may touch the memory it writes,
+// nor write what it reads.
 //
 // A walk over a function's instructions keeps, for each collective, whether it is under way: begun in this iteration of
 // the loops around it and the instruction at hand, or in an earlier iteration of one of them (and then in any of the
@@ -27,6 +27,7 @@ typedef struct Walk {
     uint8_t *state; // by collective
     uint8_t *save;  // [PLAN_LOOPS][n]: states at the beginning of loops
     bool *needed;   // by (instruction - f->first) * n + collective, the end included; NULL: checks
+    int last;       // LOOP (its index - f->first) whose last iteration this is, which copies nothing ahead; or -1
     PlanNeed first; // the first found; at < 0: none
 } Walk;
 
@@ -47,9 +48,7 @@ void plan_comm_bytes(const Plan *p, const PlanInstr *in, int64_t *out_send, int6
                                                      : send;
 }
 
-static bool is_started(const PlanInstr *in) {
-    return in->start && (in->kind == INSTR_COMM || in->kind == INSTR_COPY);
-}
+static bool is_started(const PlanInstr *in) { return in->start && (in->kind == INSTR_COMM || in->kind == INSTR_COPY); }
 
 // What a copy touches, or a collective: what it sends, what it receives and, where slots are counted, their counts.
 static int accesses_of(const Plan *p, const PlanInstr *in, Access *out) {
@@ -196,6 +195,11 @@ static void walk_loop(Walk *w, int loop, int depth) {
             entry[s] |= next;
         }
     }
+    int before = w->last;
+    w->last = loop - w->f->first;
+    memcpy(w->state, entry, (size_t)n);
+    walk(w, loop + 1, end, depth + 1);
+    w->last = before;
     for (int s = 0; s < n; s++) // behind the loop all its iterations are earlier: of any
         if (w->start[s] > loop && w->start[s] < end && w->state[s])
             w->state[s] = (uint8_t)((w->state[s] & ~(2 << depth)) | UNDER_WAY);
@@ -215,14 +219,15 @@ static void walk(Walk *w, int from, int to, int depth) {
         }
         for (int s = 0; s < w->n; s++)
             if (w->state[s] && collides(w, s, w->state[s], at)) need(w, at, s);
-        if (is_started(in)) w->state[w->number[at - w->f->first]] |= UNDER_WAY;
+        bool begins = is_started(in) && !(in->ahead && w->loop[at - w->f->first] == w->last);
+        if (begins) w->state[w->number[at - w->f->first]] |= UNDER_WAY;
     }
 }
 
 // False: no memory.
 static bool walk_func(Walk *w, bool collect) {
     int count = w->f->count, depth = 0, open[PLAN_LOOPS + 1] = {-1};
-    w->first.at = -1;
+    w->first.at = w->last = -1;
     w->number = calloc((size_t)count + 1, sizeof *w->number);
     w->loop = calloc((size_t)count + 1, sizeof *w->loop);
     w->start = calloc((size_t)count + 1, sizeof *w->start);
@@ -262,9 +267,11 @@ Status plan_check_order(const Plan *p, const PlanFunc *f) {
     Status s = status_ok();
     if (!walk_func(&w, false)) s = status_make(STATUS_MEMORY, "plan: no memory to check '%s'", f->name);
     else if (w.first.at == f->first + f->count)
-        s = status_make(STATUS_CORRUPT, "plan: function '%s' ends before step %d, which it began, has", f->name, w.first.of);
+        s = status_make(STATUS_CORRUPT, "plan: function '%s' ends before step %d, which it began, has", f->name,
+                        w.first.of);
     else if (w.first.at >= 0)
-        s = status_make(STATUS_CORRUPT, "plan: step %d touches memory of step %d, which was begun and which nothing waited for",
+        s = status_make(STATUS_CORRUPT,
+                        "plan: step %d touches memory of step %d, which was begun and which nothing waited for",
                         w.first.at, w.first.of);
     walk_end(&w);
     return s;

@@ -170,8 +170,7 @@ static void put_layout(FILE *out, const Plan *p) {
     }
     for (int i = 0; i < p->nchunks; i++) {
         const PlanChunk *c = &p->chunks[i];
-        fprintf(out,
-                "chunk stage %d variant %d first %" PRId64 " slots %" PRId64 " at %" PRId64 " slots at %" PRId64,
+        fprintf(out, "chunk stage %d variant %d first %" PRId64 " slots %" PRId64 " at %" PRId64 " slots at %" PRId64,
                 c->stage, c->variant, c->first, c->slots, c->base, c->slot_base);
         put_host(out, "host at", c->host_base);
         fputc('\n', out);

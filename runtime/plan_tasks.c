@@ -70,7 +70,8 @@ Status plan_check_layout(const Plan *p) {
     const int64_t sizes[] = {p->param_bytes, p->state_bytes, p->io_bytes, p->buffer_bytes, p->activation_bytes};
     for (int i = 0; i < 5; i++)
         if (sizes[i] < 0 || !checked_add(parts, sizes[i], &parts)) BAD("the slab's parts do not add up");
-    if (p->host_bytes != host) BAD("%lld bytes on the host, the most are %lld", (long long)p->host_bytes, (long long)host);
+    if (p->host_bytes != host)
+        BAD("%lld bytes on the host, the most are %lld", (long long)p->host_bytes, (long long)host);
     if (p->slab_bytes != most)
         BAD("a slab of %lld bytes, the largest is %lld", (long long)p->slab_bytes, (long long)most);
     if (parts != p->slab_bytes)

@@ -37,7 +37,8 @@
 //     wait 0 1                 channel, microbatch
 // A leaf lies at an offset of a section, one for each variant (`-`: it lacks the leaf); `:*` marks the layered
 // dimension, the bytes are then those of one layer. Addresses begin with their section: r(ank), c(hunk), s(lot),
-// w(ork), h(ost), (s)t(ash). With something on the host, lines that say bytes end in `host 128` or `stash 128`. `on -` and `c(-)` name no mesh axis. Axis and mesh names that are not identifiers are quoted.
+// w(ork), h(ost), (s)t(ash). With something on the host, lines that say bytes end in `host 128` or `stash 128`. `on -`
+// and `c(-)` name no mesh axis. Axis and mesh names that are not identifiers are quoted.
 #include "base/vec.h"
 #include "runtime/plan_text.h"
 #include <ctype.h>

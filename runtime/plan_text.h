@@ -11,6 +11,4 @@ static const char *const comm_names[] = {"all_reduce", "all_gather", "reduce_sca
                                          "send",       "recv",       "shift",          "reverse",    NULL};
 static const char *const reduce_names[] = {"sum", "max", NULL};
 
-static inline int offsets_of(const Plan *p, PlanSection section) {
-    return plan_by_variant(section) ? p->nvariants : 1;
-}
+static inline int offsets_of(const Plan *p, PlanSection section) { return plan_by_variant(section) ? p->nvariants : 1; }

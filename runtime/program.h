@@ -18,7 +18,7 @@ typedef struct Rank {
     int64_t *integers; // of each instruction's scalars, what the rank decides (see scalar_at)
     char **buf;        // operands of the step being done
     int64_t *scalar;
-    CommCall *late; // collectives started and not yet done, in order; with options.late
+    CommCall *late;        // collectives started and not yet done, in order; with options.late
     LateCopy *late_copies; // and copies
     int nlate, nlate_copies;
     Status status;

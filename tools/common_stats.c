@@ -4,6 +4,7 @@
 #include "ir/storage.h"
 #include "ir/strategy.h"
 #include "passes/recompute.h"
+#include "tools/common_offload.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,6 +220,7 @@ void stats_print(const Unit *u, double seconds, FILE *out) {
             if (parts[i].bytes || i != 3)
                 fprintf(out, "  %-44s %14" PRId64 "  %s\n", parts[i].what, parts[i].bytes,
                         human((double)parts[i].bytes, text, sizeof text));
+        offload_print_memory(s, out);
     }
     double *times = calloc((size_t)u->funcs.n + 1, sizeof *times);
     if (!times) return;
@@ -238,8 +240,9 @@ void stats_print(const Unit *u, double seconds, FILE *out) {
     Traffic total = {0};
     for (int i = 0; i < u->funcs.n; i++)
         if (times[i] > 0) list_collectives(u, u->funcs.at[i]->top, times[i], &total, out);
-    free(times);
     fprintf(out, "  in all: %.0f calls, %s\n", total.calls, human(total.bytes, other, sizeof other));
+    if (s) offload_print_moves(u, func, times, out);
+    free(times);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     fprintf(out, "compiled in %.3f s, at most %.1f MB resident\n", seconds, (double)usage.ru_maxrss / 1024);

@@ -164,6 +164,12 @@ const char *random_strategy(RandomStrategies *r, const CompileRequest *request, 
             text = arena_printf(r->arena, "%s\n    recompute %s", text, again[which]);
             label = arena_printf(r->arena, "%s recompute %s", label, again[which]);
         }
+        static const char *const offloads[] = {"optimizer", "activations", "optimizer, activations"};
+        uint32_t offload = draw(r, 8);
+        if (offload < sizeof offloads / sizeof *offloads) {
+            text = arena_printf(r->arena, "%s\n    offload %s to host", text, offloads[offload]);
+            label = arena_printf(r->arena, "%s offload %s", label, offloads[offload]);
+        }
         static const char *const halves[][2] = {{"bf16", "f32"}, {"bf16", "bf16"}, {"f16", "f32"}, {"f16", "f16"}};
         uint32_t half = draw(r, 10); // four of ten
         if (half < sizeof halves / sizeof *halves) {

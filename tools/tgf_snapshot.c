@@ -59,6 +59,29 @@ Status snapshot_inputs(Program *p, uint64_t seed) {
     return status_ok();
 }
 
+Status snapshot_states(Program *p, uint64_t seed) {
+    const Plan *plan = program_plan(p);
+    for (int i = 0; i < plan->nleaves; i++) {
+        const PlanLeaf *l = &plan->leaves[i];
+        if (l->kind != PLAN_STATE || !*l->storage || l->dtype != PLAN_F32) continue;
+        int64_t n = leaf_elements(l);
+        float *values = malloc((size_t)leaf_bytes(l));
+        if (!values) return status_make(STATUS_MEMORY, "no memory for state '%s'", l->name);
+        // Of a gradient of 0.01; first moments so far below the roots of second ones that no step is larger than the
+        // one that Adam makes first.
+        const float size = 0.01f;
+        bool squares = !strncmp(l->name, "adam.v/", 7);
+        for (int64_t k = 0; k < n; k++) {
+            float x = (float)uniform(seed, stream_of(l->name), k);
+            values[k] = squares ? size * size * (0.5f + 0.5f * x) : size * (2 * x - 1) / 3;
+        }
+        Status s = program_write_leaf(p, i, values);
+        free(values);
+        STATUS_TRY(s);
+    }
+    return status_ok();
+}
+
 static Status widen(const PlanLeaf *l, const void *raw, int64_t n, double *at) {
     for (int64_t i = 0; i < n; i++) {
         switch (l->dtype) {

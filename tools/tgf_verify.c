@@ -51,6 +51,7 @@ static Status run_step(const Verify *v, Program *p, Snapshot *out) {
     STATUS_TRY(program_set_optional(p, "seed", (int32_t)v->seed));
     STATUS_TRY(program_set_optional(p, "step", 0));
     STATUS_TRY(snapshot_inputs(p, (uint64_t)v->seed));
+    STATUS_TRY(snapshot_states(p, (uint64_t)v->seed));
     STATUS_TRY(program_run(p, "train"));
     return snapshot_take(p, "train", out);
 }

@@ -30,9 +30,11 @@ double difference_ratio(const Difference *d);
 
 // Draws every input of the program: ids within their range (some labels ignored), normal numbers, mostly-true masks.
 Status snapshot_inputs(Program *p, uint64_t seed);
+// What the optimizer has of each parameter, as after some steps: of zeros nothing would show whether they were read.
+Status snapshot_states(Program *p, uint64_t seed);
 Status snapshot_take(Program *p, const char *func, Snapshot *out); // also checks that replicas agree bit for bit
 void snapshot_free(Snapshot *s);
-int snapshot_other_bits(const Snapshot *a, const Snapshot *b); // the first tensor that is not the same; -1: all are
+int snapshot_other_bits(const Snapshot *a, const Snapshot *b);   // the first tensor that is not the same; -1: all are
 const Named *snapshot_find(const Snapshot *s, const char *name); // NULL: none
 // Is tensor i of `a` another in `b`? Gradients and outputs: |difference| <= tolerance * scale, the scale being the
 // tensor's largest magnitude or the gradients' root mean square, whichever is larger. Updated parameters may differ by

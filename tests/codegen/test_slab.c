@@ -18,7 +18,7 @@ typedef struct Model {
     const char *path;
     const FrontendDefine *defines;
     int ndefines;
-    const char *lines[24]; // strategies
+    const char *lines[32]; // strategies
 } Model;
 
 // Sizes that few of the meshes divide.
@@ -62,6 +62,14 @@ static const Model models[] = {
          "split layer over pipe schedule = 1f1b, microbatches = 2\n shard optimizer over data\n recompute block\n",
          "mesh tensor = 2\n" TENSOR "recompute auto memory = 1TB\n",
          "mesh data = 2\n" DATA "precision bf16\n shard parameters over data\n",
+         "mesh data = 1\n offload optimizer to host\n",
+         "mesh data = 1\n offload activations to host\n",
+         "mesh data = 2, tensor = 2\n" DATA TENSOR
+         "shard optimizer over data\n offload optimizer, activations to host\n",
+         "mesh data = 2\n" DATA
+         "shard parameters over data\n recompute attend\n offload optimizer, activations to host\n",
+         "mesh pipe = 2\n split layer over pipe schedule = zbv, microbatches = 4, chunks = 2\n offload optimizer to "
+         "host\n",
      }},
     {"examples/llama.tgf",
      llama,

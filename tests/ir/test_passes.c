@@ -121,6 +121,7 @@ static const struct {
               {"resolve", NULL},
               {"pipeline", NULL},
               {"overlap", NULL},
+              {"offload", NULL},
               {"sums", NULL},
               {"fuse", check_fuse},
               {"order", NULL}};
