@@ -306,7 +306,8 @@ Status program_read_leaf(Program *p, int leaf, bool check, void *out_values) {
         Device *d = p->ranks[piece.rank].device;
         Part t = part_of(p->plan, l, &piece);
         int64_t whole, local;
-        while (part_next(&t, &whole, &local)) piece_read(d, l, (char *)out_values + whole, piece.at + local, t.row_bytes);
+        while (part_next(&t, &whole, &local))
+            piece_read(d, l, (char *)out_values + whole, piece.at + local, t.row_bytes);
     }
     return check ? check_copies(p, l, out_values) : status_ok();
 }
