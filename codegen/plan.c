@@ -84,6 +84,7 @@ static void call(Planner *p, const Node *n, int job, const Value *const *bufs, i
     for (int i = 0; i < nbufs; i++) {
         in->args[i] = arg_of(place_of(p, bufs[i]));
         in->args[i].bytes = span_of(p, bufs[i]);
+        in->args[i].reads = bufs[i]->def != n; // what is made in place is a result beside the operand
     }
     in->nscalars = nscalars;
     in->scalars = NEW_ARRAY(p->arena, PlanScalar, nscalars + 1);
@@ -167,6 +168,7 @@ static void copy(Planner *p, const Node *n, const Value *v, PlanArg to, const in
     in->args[1] = from;
     in->args[0].bytes = is_bytes ? 0 : span_with(p, t, to_stride);
     in->args[1].bytes = is_bytes ? 0 : span_with(p, t, from_stride);
+    in->args[1].reads = !is_bytes;
     if (is_bytes) in->bytes = local_bytes(p, t);
     else in->kernel = job, in->nargs = 2;
 }

@@ -293,6 +293,7 @@ static Status gpu_begin(Device *device, int program, bool *out_done) {
     if (status_failed(&d->failed)) return failed_where(d, d->failed);
     d->program = program;
     d->step = 0;
+    device_cuda_begin_host(d);
     for (int i = 0; i < CUDA_WORDS; i++) d->words[i].step = d->words[i].op = 0;
     if (g->exec) {
         *out_done = d->launched = true;
@@ -357,6 +358,7 @@ static void gpu_free(Device *device) {
         Status idle = d->words ? device_cuda_wait(d, d->compute) : status_ok();
         if (idle.code == STATUS_COMM) return; // it hangs, and so would everything below: left to the process's end
         device_cuda_drop_graphs(d);
+        device_cuda_close_host(d);
         if (d->module) a->cuModuleUnload(d->module);
         if (d->memory) a->cuMemFree(d->memory);
         if (d->pinned) a->cuMemFreeHost(d->pinned);
@@ -377,6 +379,9 @@ static void gpu_free(Device *device) {
 static const DeviceVtable gpu_vtable = {.name = "cuda",
                                         .launch = gpu_launch,
                                         .copy = gpu_copy,
+                                        .fetch = device_cuda_fetch,
+                                        .stash = device_cuda_stash,
+                                        .finish = device_cuda_finish,
                                         .zero = gpu_zero,
                                         .write = gpu_write,
                                         .read = gpu_read,
@@ -463,6 +468,7 @@ static Status make_inside(DeviceCuda *d, const DeviceOptions *o) {
     STATUS_TRY(device_cuda_load(d, o->cuda));
     STATUS_TRY(open_memory(d, o));
     probe_marks(d);
+    STATUS_TRY(device_cuda_open_host(d, o->host_bytes, o->poison));
     if (!(d->programs = calloc((size_t)d->plan->nprograms + 1, sizeof *d->programs)))
         return status_make(STATUS_MEMORY, "no memory for %d programs", d->plan->nprograms);
     for (int i = 0; i < d->plan->nprograms; i++) d->programs[i].large = too_large(d->plan, &d->plan->programs[i]);

@@ -63,7 +63,8 @@ typedef struct DeviceCuda {
     Status failed; // the first one since begin
     int64_t timeout_ms;
     CudaFault fault;
-    CuStream other; // the stream of collectives, for a seeded fault
+    struct CudaHost *host; // memory of the host beside the slab; NULL: none
+    CuStream other;        // the stream of collectives, for a seeded fault
     // The communicator's: asked again and again while the host waits, and before a capture ends. NULL: none.
     Status (*watch)(void *context, struct DeviceCuda *d);
     void *watch_context;
@@ -86,5 +87,12 @@ void device_cuda_drop_graphs(DeviceCuda *d); // NCCL's communicators do not end 
 Status device_cuda_wait(DeviceCuda *d, CuStream s);
 // device_cuda_module.c: loads the code that fits, and finds the plan's kernels in it.
 Status device_cuda_load(DeviceCuda *d, const PlanCuda *image);
+// device_cuda_host.c: memory of the host beside the slab. Nothing to do for 0 bytes.
+Status device_cuda_open_host(DeviceCuda *d, int64_t bytes, bool poison);
+void device_cuda_close_host(DeviceCuda *d);
+void device_cuda_begin_host(DeviceCuda *d); // of a program
+void device_cuda_fetch(Device *d, int step, bool start, char *to, const char *from, int64_t bytes);
+void device_cuda_stash(Device *d, int step, bool start, char *to, const char *from, int64_t bytes);
+void device_cuda_finish(Device *d, int step);
 // "step 17 (run backward.1): all_reduce %g3 (instruction 331, gpt2.tgf:27) has begun and not ended". Empty: nothing.
 void device_cuda_where(const DeviceCuda *d, char *out, size_t size);

@@ -286,7 +286,7 @@ static Status check_instrs(const Plan *p, const PlanFunc *f) {
         case INSTR_WAIT:
             if (in->of < f->first || in->of >= f->first + f->count || !p->instrs[in->of].start ||
                 (p->instrs[in->of].kind != INSTR_COMM && p->instrs[in->of].kind != INSTR_COPY))
-                BAD("step %d: waits for %d, which begins nothing in this function", at, in->of);
+                BAD("step %d: waits for %d, which begins no collective or copy of this function", at, in->of);
             break;
         default: BAD("step %d: unknown kind %d", at, (int)in->kind);
         }

@@ -79,6 +79,7 @@ typedef struct PlanArg {
     int64_t offset, micro;
     int64_t stride[PLAN_LOOPS];
     int64_t bytes; // KERNEL: how far the operand reaches from there, in any iteration; else the instruction says it
+    bool reads;    // KERNEL: it is only read, so that a copy or a collective may read it at the same time
 } PlanArg;
 
 // A run-time integer: base + factor * (rank's coordinate along mesh axes `mesh`) + micro_factor * microbatch +

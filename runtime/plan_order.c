@@ -7,7 +7,7 @@
 // the loops around it and the instruction at hand, or in an earlier iteration of one of them (and then in any of the
 // loops inside of that). A loop is walked until nothing new is under way at its beginning. Addresses are known up to
 // iterations, so whether two instructions meet is arithmetic on intervals; where it is not exact (a kernel's operand is
-// taken as all bytes from its first to its last, and as written) it errs towards waiting.
+// taken as all bytes from its first to its last) it errs towards waiting.
 #include "base/checked.h"
 #include "runtime/plan_tasks.h"
 #include <stdlib.h>
@@ -147,7 +147,8 @@ static bool collides(const Walk *w, int s, uint8_t state, int at) {
     switch (in->kind) {
     case INSTR_KERNEL:
         for (int i = 0; i < in->nargs; i++)
-            if (meets(w, w->start[s], state, &(Access){&in->args[i], in->args[i].bytes, true}, at)) return true;
+            if (meets(w, w->start[s], state, &(Access){&in->args[i], in->args[i].bytes, !in->args[i].reads}, at))
+                return true;
         return false;
     case INSTR_COPY:
     case INSTR_COMM:
@@ -263,22 +264,22 @@ static void walk_end(Walk *w) {
 }
 
 Status plan_check_order(const Plan *p, const PlanFunc *f) {
-    Walk w = {.p = p, .f = f};
+    Walk w = {.p = p, .f = f, .first.at = -1};
     Status s = status_ok();
-    if (!walk_func(&w, false)) s = status_make(STATUS_MEMORY, "plan: no memory to check '%s'", f->name);
+    bool good = walk_func(&w, false);
+    const char *what = w.first.at >= 0 && p->instrs[w.first.of].kind == INSTR_COPY ? "copy" : "collective";
+    if (!good) s = status_make(STATUS_MEMORY, "plan: no memory to check '%s'", f->name);
     else if (w.first.at == f->first + f->count)
-        s = status_make(STATUS_CORRUPT, "plan: function '%s' ends before step %d, which it began, has", f->name,
-                        w.first.of);
+        s = status_make(STATUS_CORRUPT, "plan: function '%s' ends before %s %d has", f->name, what, w.first.of);
     else if (w.first.at >= 0)
-        s = status_make(STATUS_CORRUPT,
-                        "plan: step %d touches memory of step %d, which was begun and which nothing waited for",
-                        w.first.at, w.first.of);
+        s = status_make(STATUS_CORRUPT, "plan: step %d touches memory of %s %d, which nothing waited for", w.first.at,
+                        what, w.first.of);
     walk_end(&w);
     return s;
 }
 
 int plan_needs(const Plan *p, const PlanFunc *f, PlanNeed *out, int most) {
-    Walk w = {.p = p, .f = f};
+    Walk w = {.p = p, .f = f, .first.at = -1};
     int count = 0;
     if (!walk_func(&w, true)) count = -1;
     for (int at = 0; at <= f->count && count >= 0; at++)

@@ -98,7 +98,7 @@ static void put_instr(FILE *out, const Plan *p, const PlanInstr *in, int depth) 
         for (int i = 0; i < in->nargs; i++) {
             if (i) fputs(", ", out);
             put_arg(out, &in->args[i]);
-            if (in->args[i].bytes) fprintf(out, ":%" PRId64, in->args[i].bytes);
+            if (in->args[i].bytes) fprintf(out, ":%" PRId64 "%s", in->args[i].bytes, in->args[i].reads ? "r" : "");
         }
         fputs(") [", out);
         for (int i = 0; i < in->nscalars; i++) {

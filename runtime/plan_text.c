@@ -18,7 +18,7 @@
 //   kernel "k1_dot" tasks 8 work 0 flops 64 bytes 96 threads 384 shared 65536 map 0 at 0 bf16 [64 by 2 box 64, 8 by 128
 //   box 8] swizzle 128 func "forward.0" variant 0 work 640
 //     loop 4 reverse {
-//       kernel 0 (c0+64*l0:32, s1088+8*m:8) [l0+1*first, 0+34*c(tensor)+17*m+1*first, 7] # "take %x" @"gpt2.tgf":7
+//       kernel 0 (c0+64*l0:32r, s1088+8*m:8) [l0+1*first, 0+34*c(tensor)+17*m+1*first, 7] # "take %x" @"gpt2.tgf":7
 //       comm all_reduce sum f32 on tensor [1, 8, 4] w128 -> w256
 //       start all_gather sum f32 on tensor [1, 8, 4] c64 -> w512    begun; ended by
 //       start all_reduce sum f32 on tensor [1, 8, 1] w64 -> w64 joined    one call with the one in front
@@ -429,7 +429,10 @@ static bool parse_kernel_call(Parser *p, PlanInstr *in) {
     while (!accept(p, ")")) {
         PlanArg a = {0};
         if ((args.n && !expect(p, ",")) || !parse_arg(p, &a)) return false;
-        if (accept(p, ":") && !parse_int(p, &a.bytes)) return false;
+        if (accept(p, ":")) {
+            if (!parse_int(p, &a.bytes)) return false;
+            a.reads = accept(p, "r");
+        }
         vec_push(p->arena, &args, a);
     }
     if (!expect(p, "[")) return false;

@@ -176,7 +176,7 @@ static void check_refusals(void) {
         if (in->kind == INSTR_WAIT) {
             *in = (PlanInstr){.kind = INSTR_COPY, .args = (PlanArg[2]){{0}}}; // of nothing
             Status s = plan_check(&p);
-            CHECK(status_failed(&s) && (strstr(s.message, "nothing waited for") || strstr(s.message, "before step")),
+            CHECK(status_failed(&s) && (strstr(s.message, "nothing waited for") || strstr(s.message, "before copy")),
                   "without wait %d: %s", i, s.message);
             waits++;
         } else if (in->kind == INSTR_COPY && in->ahead) {
