@@ -56,9 +56,7 @@ static bool piece_next(const Program *p, const PlanLeaf *l, int64_t *at, Piece *
         }
         const PlanChunk *chunk = &plan->chunks[c];
         if (chunk->stage != k->stage || l->offset[chunk->variant] < 0) continue;
-        char *base = !k->device                  ? NULL
-                     : l->section == PLAN_HOST ? rank_chunk_host(p, rank, c)
-                                               : rank_chunk(p, rank, c);
+        char *base = !k->device ? NULL : l->section == PLAN_HOST ? rank_chunk_host(p, rank, c) : rank_chunk(p, rank, c);
         if (base) out->at = base + l->offset[chunk->variant];
         out->bytes = plan_leaf_bytes(plan, l, chunk->variant);
         out->first = chunk->first;
@@ -231,7 +229,7 @@ static void pack_pieces(Program *p, const PlanLeaf *l, char *out) {
         Device *d = p->ranks[piece.rank].device;
         Part t = part_of(p->plan, l, &piece);
         while (part_next(&t, &whole, &local)) {
-            d->v->read(d, out, piece.at + local, t.row_bytes);
+            piece_read(d, l, out, piece.at + local, t.row_bytes);
             out += t.row_bytes;
         }
     }
