@@ -64,7 +64,7 @@ def cases_of(path):
     while at < len(data):
         end = data.index(b"\n", at)
         size, name = data[at:end].decode().split(" ", 1)
-        size = int(size)
+        size, name = int(size), name.rstrip()
         if name == "case":
             cases.append({})
         cases[-1][name] = data[end + 1:end + 1 + size].decode() if name not in ("cubin", "maps") else size

@@ -2,8 +2,9 @@
 // kit: what travels to a machine with a GPU and without our compiler: files of named records, made by gpu_kit and read
 // by gpu_runner and gpu_launch.
 //
-// A file is records, one behind the other: the line "BYTES NAME", the bytes, a newline. A record `case` begins a case;
-// what follows up to the next one belongs to it:
+// A file is records, one behind the other: the line "BYTES NAME", filled up with blanks so that what follows is aligned
+// to KIT_ALIGN, in memory too; the bytes, a newline. A record `case` begins a case; what follows up to the next one
+// belongs to it:
 //   case            its name
 //   plan, nkernels  text of its plan
 //   arch, options   of its image; cubin: the image; source: its CUDA C, where it travels
@@ -13,6 +14,8 @@
 #include "base/status.h"
 #include "runtime/plan.h"
 #include <stdio.h>
+
+enum { KIT_ALIGN = 64 };
 
 typedef struct KitRecord {
     const char *name;  // NULL: none

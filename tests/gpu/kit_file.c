@@ -10,8 +10,9 @@ void kit_put(FILE *out, const void *bytes, size_t size, const char *format, ...)
     va_start(args, format);
     fprintf(out, "%zu ", size);
     vfprintf(out, format, args);
-    fputc('\n', out);
     va_end(args);
+    for (long at = ftell(out); at % KIT_ALIGN != KIT_ALIGN - 1; at++) fputc(' ', out);
+    fputc('\n', out);
     fwrite(bytes, 1, size, out);
     fputc('\n', out);
 }
@@ -41,7 +42,7 @@ static Status read_all(const char *path, char **out_bytes, size_t *out_size) {
     FILE *f = fopen(path, "rb");
     if (!f) return status_errno("cannot read", path);
     long size = fseek(f, 0, SEEK_END) ? -1 : ftell(f);
-    char *bytes = size < 0 ? NULL : malloc((size_t)size + 1);
+    char *bytes = size < 0 ? NULL : aligned_alloc(KIT_ALIGN, ((size_t)size + KIT_ALIGN) / KIT_ALIGN * KIT_ALIGN);
     Status s = status_ok();
     if (!bytes) {
         s = status_make(STATUS_MEMORY, "no memory for '%s'", path);
@@ -78,6 +79,7 @@ static Status parse(KitFile *file, size_t size, const char *path) {
             file->records = records;
         }
         *end = 0;
+        while (end[-1] == ' ') *--end = 0;
         file->bytes[begin + bytes] = 0;
         file->records[file->nrecords++] = (KitRecord){name + 1, file->bytes + begin, bytes};
         at = begin + bytes + 1;
