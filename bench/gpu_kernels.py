@@ -319,9 +319,12 @@ class Check:
         self.launcher.bind(handle, [a_at, b_at, c_at])
         self.launcher.run(handle)
         got = self.read(c_at, m * n, 2)
-        rows = [[a[x * m + i] if a_t else a[i * k + x] for x in range(k)] for i in range(m)]
+        if any(x != x for x in got):
+            return 1e30
+        some = range(m) if m * n * k < 1 << 23 else sorted({0, m - 1, *self.random.sample(range(m), 40)})
+        rows = [[a[x * m + i] if a_t else a[i * k + x] for x in range(k)] for i in some]
         columns = [[b[j * k + x] if b_t else b[x * n + j] for x in range(k)] for j in range(n)]
-        return self.apart(got, [sum(x * y for x, y in zip(r, c)) for r in rows for c in columns])
+        return self.apart([x for i in some for x in got[i * n:i * n + n]], [sum(x * y for x, y in zip(r, c)) for r in rows for c in columns])
 
     @staticmethod
     def attention(q, k, v, dy, b, h, s, d, causal):

@@ -106,6 +106,8 @@ int kit_products(FILE *out, const char *arch, bool small) {
         put_layer(&made, "layer", 96, 40, 72, false);
         put_layer(&made, "odd layer", 33, 24, 37, true);
         put_layer(&made, "tiles", 256, 128, 192, false);
+        for (int lay = 0; lay < 3; lay++) // enough for warpgroups, tiles that end outside
+            put_product(&made, &(Product){"large", 1600, 1288, 96, lay == 2, lay == 1});
         return finish(&made);
     }
     static const struct {
