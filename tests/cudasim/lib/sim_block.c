@@ -38,6 +38,7 @@ typedef struct Fiber {
 
 typedef struct Warp {
     uint32_t ready, done, arrived, blocked, asleep; // lanes: arrived at the warp's meeting, blocked at a barrier
+    int barrier;                                    // where the blocked ones wait
     SimAction *action;
     const char *what;
     void *mine[32];
@@ -58,6 +59,9 @@ typedef struct Sim { // of one thread of the host
     bool failed;
     char *error;
     uint64_t random;
+    int at, from; // the warp that runs, and the lane that its turn begins with
+    bool down;
+    int stay; // 0: any warp each time; 1: mostly the same; 2, 3: the same while it can
     enum { COPY_LATE, COPY_EARLY, COPY_EITHER } copies;
     Warp warp[WARPS];
     Barrier barrier[SIM_BARRIERS];
@@ -96,7 +100,33 @@ static bool sim_make(void) {
     return true;
 }
 
-static void leave(Fiber *f) { sim_fiber_switch(&f->sp, sim->scheduler); }
+// How far on from lane `from` the next ready one is.
+static int pick_lane(uint32_t ready, int from, bool down) {
+    uint32_t turned = from ? ready >> from | ready << (32 - from) : ready;
+    int i = down ? 31 - __builtin_clz(turned) : __builtin_ctz(turned);
+    return (i + from) & 31;
+}
+
+static Fiber *pick(Sim *s) { // NULL: nobody can go on
+    uint64_t r = sim_random(&s->random);
+    int warps = s->threads / 32;
+    if (!s->stay) s->from = (int)(r & 31);
+    if (!s->warp[s->at].ready || !s->stay || (s->stay == 1 && !(r >> 5 & 31))) {
+        int first = (int)((r >> 32) % (uint64_t)warps), i = 0;
+        while (i < warps && !s->warp[(first + i) % warps].ready) i++;
+        if (i == warps) return NULL;
+        s->at = (first + i) % warps;
+    }
+    return &s->fiber[s->at * 32 + pick_lane(s->warp[s->at].ready, s->from, s->down)];
+}
+
+// Goes on with whoever is next, or back to where the block was started from.
+static void leave(Fiber *f) {
+    Sim *s = sim;
+    Fiber *next = s->failed ? NULL : pick(s);
+    s->now = next;
+    if (next != f) sim_fiber_switch(&f->sp, next ? next->sp : s->scheduler);
+}
 
 // "kernel k, block 3: WHAT"
 static void set_error(const char *what) {
@@ -147,6 +177,8 @@ static void barrier_text(char *out, size_t size, int id) {
 
 // Why the rest of this thread's warp cannot come to where it is; `where`: NULL when it returned.
 static void check_warp(Fiber *f, Warp *w, const char *where, bool is_barrier, int id) {
+    if (!w->done && !w->arrived && (!w->blocked || (is_barrier && w->barrier == id))) return;
+    if (!w->done && !w->blocked && where && !is_barrier) return;
     int number = f->pub.number / 32;
     uint32_t me = 1u << f->pub.number % 32, others = 0;
     char lanes[200], at[60] = "have returned", mine[60];
@@ -192,7 +224,7 @@ static void api_meet_warp(const char *what, SimAction *action, void *mine) {
     Warp *w = &sim->warp[f->pub.number / 32];
     int lane = f->pub.number % 32;
     check_warp(f, w, what, false, 0);
-    if (w->arrived && (w->action != action || strcmp(w->what, what))) {
+    if (w->arrived && (w->action != action || (w->what != what && strcmp(w->what, what)))) {
         char lanes[200];
         lanes_text(lanes, sizeof lanes, w->arrived, f->pub.number / 32);
         sim_fail("is at %s while %s wait at %s", what, lanes, w->what);
@@ -215,26 +247,30 @@ static void api_barrier(int id, int threads, int waits) {
     int number = f->pub.number / 32, lane = f->pub.number % 32;
     Warp *w = &sim->warp[number];
     Barrier *b = &sim->barrier[id];
-    char name[40], lanes[200];
     if (!id) threads = sim->threads;
     if (b->count && b->threads != threads)
         sim_fail("sync_named(%d, %d) while others wait there for %d threads", id, threads, b->threads);
     b->threads = threads;
-    barrier_text(name, sizeof name, id);
-    check_warp(f, w, name, true, id);
+    if (w->done || w->arrived || (w->blocked && w->barrier != id)) {
+        char name[40];
+        barrier_text(name, sizeof name, id);
+        check_warp(f, w, name, true, id);
+    }
     if (!id && sim->done) sim_fail("is at sync_block, and %d threads of the block have returned", sim->done);
     b->count++;
     if (waits) {
         b->waiting[number] |= 1u << lane;
         w->blocked |= 1u << lane;
         w->ready &= ~(1u << lane);
-        f->barrier = id;
+        f->barrier = w->barrier = id;
     }
     if (b->count == threads) {
         for (int i = 0; i < sim->threads / 32; i++) {
             uint32_t there = b->waiting[i];
             if (!there) continue;
             if (there != 0xffffffffu) {
+                char name[40], lanes[200];
+                barrier_text(name, sizeof name, id);
                 lanes_text(lanes, sizeof lanes, there, i);
                 sim_fail("%s is full with %s only: a warp reaches a barrier as a whole", name, lanes);
             }
@@ -345,22 +381,16 @@ static void stuck(void) {
     set_error(text);
 }
 
-// How far on from lane `from` the next ready one is.
-static int pick_lane(uint32_t ready, int from, bool down) {
-    uint32_t turned = from ? ready >> from | ready << (32 - from) : ready;
-    int i = down ? 31 - __builtin_clz(turned) : __builtin_ctz(turned);
-    return (i + from) & 31;
-}
-
 static unsigned long long serials;
 
 static void block_run(char *shared) {
     Sim *s = sim;
-    int warps = s->threads / 32, warp = 0;
+    int warps = s->threads / 32;
     uint64_t draw = sim_random(&s->random);
-    int from = (int)(draw & 31);
-    bool down = draw >> 5 & 1;
-    int stay = (int)(draw >> 6 & 3); // 0: any warp each time; 1: mostly the same; 2, 3: the same while it can
+    s->at = 0;
+    s->from = (int)(draw & 31);
+    s->down = draw >> 5 & 1;
+    s->stay = (int)(draw >> 6 & 3);
     memset(s->warp, 0, sizeof s->warp);
     memset(s->barrier, 0, sizeof s->barrier);
     s->done = 0;
@@ -375,21 +405,12 @@ static void block_run(char *shared) {
         f->groups = 0;
     }
     for (int i = 0; i < warps; i++) s->warp[i].ready = 0xffffffffu;
-    while (s->done < s->threads) {
-        uint64_t r = sim_random(&s->random);
-        if (!stay) from = (int)(r & 31);
-        if (!s->warp[warp].ready || !stay || (stay == 1 && !(r >> 5 & 31))) {
-            int first = (int)((r >> 32) % (uint64_t)warps), i = 0;
-            while (i < warps && !s->warp[(first + i) % warps].ready) i++;
-            if (i == warps) {
-                stuck();
-                return;
-            }
-            warp = (first + i) % warps;
-        }
-        s->now = &s->fiber[warp * 32 + pick_lane(s->warp[warp].ready, from, down)];
-        sim_fiber_switch(&s->scheduler, s->now->sp);
-        if (s->failed) return;
+    s->now = pick(s);
+    sim_fiber_switch(&s->scheduler, s->now->sp);
+    if (s->failed) return;
+    if (s->done < s->threads) {
+        stuck();
+        return;
     }
     for (int i = 0; i < SIM_BARRIERS; i++)
         if (s->barrier[i].count) stuck();

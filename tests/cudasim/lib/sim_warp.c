@@ -4,7 +4,7 @@
 #include "sim_block.h"
 #include <string.h>
 
-static float half_f32(uint16_t x) {
+static inline float half_f32(uint16_t x) {
     uint32_t sign = (uint32_t)(x & 0x8000) << 16, exponent = x >> 10 & 31, fraction = x & 0x3ff, bits;
     if (!exponent) return (sign ? -1.0f : 1.0f) * (float)fraction * 0x1p-24f;
     bits = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | fraction << 13;
@@ -12,7 +12,7 @@ static float half_f32(uint16_t x) {
     memcpy(&y, &bits, 4);
     return y;
 }
-static float brain_f32(uint16_t x) {
+static inline float brain_f32(uint16_t x) {
     uint32_t bits = (uint32_t)x << 16;
     float y;
     memcpy(&y, &bits, 4);
@@ -21,18 +21,25 @@ static float brain_f32(uint16_t x) {
 
 // c[16][8] from and to the lanes' d[4]: row lane / 4 (+ 8), columns 2 (lane % 4) + {0, 1}.
 static void mma(void **lanes, int k, float a[16][16], float b[16][8]) {
+    float c[16][8];
+    for (int l = 0; l < 32; l++) {
+        const float *d = ((void **)lanes[l])[0];
+        for (int i = 0; i < 4; i++) c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2] = d[i];
+    }
+    for (int row = 0; row < 16; row++) {
+        float sum[8];
+        memcpy(sum, c[row], sizeof sum);
+        for (int j = 0; j < k; j++)
+            for (int column = 0; column < 8; column++) sum[column] += a[row][j] * b[j][column];
+        memcpy(c[row], sum, sizeof sum);
+    }
     for (int l = 0; l < 32; l++) {
         float *d = ((void **)lanes[l])[0];
-        for (int i = 0; i < 4; i++) {
-            int row = l / 4 + i / 2 * 8, column = l % 4 * 2 + i % 2;
-            float sum = d[i];
-            for (int j = 0; j < k; j++) sum += a[row][j] * b[j][column];
-            d[i] = sum;
-        }
+        for (int i = 0; i < 4; i++) d[i] = c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2];
     }
 }
 
-static void mma_16(void **lanes, float (*value)(uint16_t)) {
+static inline __attribute__((always_inline)) void mma_16(void **lanes, float (*value)(uint16_t)) {
     float a[16][16], b[16][8];
     for (int l = 0; l < 32; l++) {
         const uint32_t *ra = ((void **)lanes[l])[1], *rb = ((void **)lanes[l])[2];
