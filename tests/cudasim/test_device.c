@@ -55,6 +55,11 @@ static const char kernels[] =
     "    if (s0 == 8) { char *p = tgf_shared() + 16; u32 r[4]; ldmatrix_x4(r, p + t * 16); }\n"
     "    if (s0 == 9) copy_async16(tgf_shared() + 8, b0, 16);\n"
     "}\n"
+    // s0: elements from one block's 64 to the next: fewer than 64 overlap.
+    "extern \"C\" __global__ void __launch_bounds__(64) blocks(char *b0, char *b1, i64 s0) {\n"
+    "    i64 i = blockIdx.x * s0 + threadIdx.x;\n"
+    "    gstore((u16 *)b1 + i, gload((const u16 *)b0 + i));\n"
+    "}\n"
     // Two warps hand numbers over through named barriers: one produces, one consumes.
     "extern \"C\" __global__ void __launch_bounds__(64) named(char *b0) {\n"
     "    int *x = (int *)tgf_shared(), lane = threadIdx.x & 31;\n"
@@ -211,6 +216,18 @@ static void test_faults(void) {
     expect_ok(LAUNCH("divergent", 3, 64, 256, x, INTEGER(10)), "nothing divergent");
 }
 
+static void test_blocks(void) {
+    static uint16_t x[1024], y[1024];
+    sim_allow(sim, x, sizeof x), sim_allow(sim, y, sizeof y);
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        sim_seed(sim, seed);
+        expect_ok(LAUNCH("blocks", 4, 64, 0, x, y, INTEGER(64)), "blocks apart");
+        expect_ok(LAUNCH("blocks", 4, 64, 0, x, x, INTEGER(67)), "blocks apart, in place, not in sixteens");
+        expect_fault(LAUNCH("blocks", 4, 64, 0, x, y, INTEGER(63)), "blocks run in no order");
+        expect_fault(LAUNCH("blocks", 2, 64, 0, x, x + 127, INTEGER(64)), "blocks run in no order");
+    }
+}
+
 static void test_named(void) {
     static int x[5 * 32];
     sim_allow(sim, x, sizeof x);
@@ -315,6 +332,7 @@ int main(void) {
     CHECK(turned("turn_bad") == 0);
     test_copies();
     test_faults();
+    test_blocks();
     test_named();
     test_product();
     test_tiles();

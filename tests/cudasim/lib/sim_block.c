@@ -3,6 +3,7 @@
 // that may go on: of the same warp for as long as it can, or any, as drawn for the block.
 #include "sim_block.h"
 #include "sim_fiber.h"
+#include "sim_owner.h"
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -55,6 +56,9 @@ typedef struct Sim { // of one thread of the host
     Fiber *now; // NULL: the scheduler
     void *scheduler;
     char *stacks, *shared;
+    SimOwners *owners; // of global memory, in this launch
+    uint32_t block;
+    uint64_t blocks;
     int threads, done;
     bool failed;
     char *error;
@@ -74,6 +78,7 @@ static pthread_once_t sim_once = PTHREAD_ONCE_INIT;
 static void sim_free(void *p) {
     Sim *s = p;
     for (int i = 0; i < SIM_MOST_THREADS; i++) free(s->fiber[i].copies);
+    owners_free(s->owners);
     munmap(s->stacks, (size_t)SIM_MOST_THREADS * STACK);
     munmap(s->shared, SHARED + 2 * GUARD);
     free(s->fiber);
@@ -90,7 +95,8 @@ static bool sim_make(void) {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     s->stacks = mmap(NULL, (size_t)SIM_MOST_THREADS * STACK, PROT_READ | PROT_WRITE, flags, -1, 0);
     s->shared = mmap(NULL, SHARED + 2 * GUARD, PROT_READ | PROT_WRITE, flags, -1, 0);
-    if (!s->fiber || s->stacks == MAP_FAILED || s->shared == MAP_FAILED) abort();
+    s->owners = owners_make();
+    if (!s->fiber || !s->owners || s->stacks == MAP_FAILED || s->shared == MAP_FAILED) abort();
     for (int i = 0; i < SIM_MOST_THREADS; i++) {
         s->fiber[i].stack = s->stacks + (size_t)i * STACK;
         s->fiber[i].pub.number = i;
@@ -209,6 +215,11 @@ static void api_touch(const void *at, long long bytes, long long align, int writ
         sim_fail("%s of %lld bytes at %p, which is not aligned to them", write ? "write" : "read", bytes, at);
     if (!sim->launch->access(sim->launch->context, (uintptr_t)at, (size_t)bytes, write, why, sizeof why))
         sim_fail("%s of %lld bytes at %p: %s", write ? "write" : "read", bytes, at, why);
+    int64_t other;
+    if (sim->blocks == 1 || owners_touch(sim->owners, (uintptr_t)at, (size_t)bytes, write, sim->block, &other)) return;
+    if (other < 0) snprintf(why, sizeof why, "other blocks read");
+    else snprintf(why, sizeof why, "block %lld touches", (long long)other);
+    sim_fail("%s of %lld bytes at %p, which %s too: blocks run in no order", write ? "write" : "read", bytes, at, why);
 }
 
 static void api_touch_shared(const void *at, long long bytes, long long align) {
@@ -463,6 +474,8 @@ bool sim_run(const SimLaunch *l, char *out_error) {
     s->threads = (int)threads;
     s->failed = false;
     s->error = out_error;
+    s->blocks = blocks;
+    if (blocks > 1) owners_forget(s->owners);
     s->random = l->seed;
     memset(shared, 0x5a, SHARED);
     __asan_unpoison_memory_region(s->stacks, threads * STACK); // frames that were given up
@@ -483,6 +496,7 @@ bool sim_run(const SimLaunch *l, char *out_error) {
         for (size_t t = 0; t < threads; t++)
             s->fiber[t].pub.block = (SimIndex){(unsigned)(n % l->grid[0]), (unsigned)(n / l->grid[0] % l->grid[1]),
                                                (unsigned)(n / l->grid[0] / l->grid[1])};
+        s->block = (uint32_t)n;
         s->copies = i ? (int)(sim_random(&s->random) & 3) : COPY_LATE;
         if (s->copies == 3) s->copies = COPY_LATE;
         block_run(shared);
