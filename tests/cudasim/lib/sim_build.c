@@ -77,7 +77,7 @@ bool sim_build(const char *text, size_t bytes, const char *to, char *log, size_t
                     "-x",
                     "c++",
                     "-std=c++17",
-                    "-O1",
+                    "-Og",
                     "-w",
                     "-march=native",
                     "-ffp-contract=off",
