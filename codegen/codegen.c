@@ -19,6 +19,7 @@ Status build_start(Unit *u, const CodegenOptions *options, Build *b) {
     if (options && options->cuda) {
         STATUS_TRY(cuda_target_make(options->cuda, &b->cuda));
         b->jobs.cuda = &b->cuda;
+        b->jobs.gemm = options->gemm;
     }
     b->jobs.tf32 = u->strategy && u->strategy->tf32;
     if (b->jobs.tf32 && !b->jobs.cuda) {

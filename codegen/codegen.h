@@ -6,12 +6,16 @@
 #include "ir/graph.h"
 #include "runtime/plan.h"
 
+// Who does products on a GPU: generated kernels, cuBLASLt where it can, or by the table of what was measured.
+typedef enum GemmChoice { GEMM_GENERATED, GEMM_CUBLASLT, GEMM_AUTO } GemmChoice;
+
 typedef struct CodegenOptions {
     const char *mcpu; // NULL or "native": the processor this runs on
     const char *cuda; // "sm_90a": kernels for that GPU; NULL: for a CPU
-    bool use;         // GPU: CODEGEN_KERNELS ends with the registers and shared memory of each kernel
-    uint64_t hash;    // stated in the plan
-    int threads;      // that compile; 0: one a processor. The code does not depend on it
+    GemmChoice gemm;
+    bool use;      // GPU: CODEGEN_KERNELS ends with the registers and shared memory of each kernel
+    uint64_t hash; // stated in the plan
+    int threads;   // that compile; 0: one a processor. The code does not depend on it
 } CodegenOptions;
 
 // Kernels in this process; a GPU's are an image that the runtime loads.

@@ -126,6 +126,10 @@ void cuda_image_print(const Jobs *jobs, const CudaImage *image, FILE *out) {
     for (int i = 0; i < jobs->list.n; i++) {
         const Job *j = &jobs->list.at[i];
         const CudaUse *u = &image->use[i];
+        if (j->gemm) {
+            fprintf(out, "%-40s by cuBLASLt\n", j->name);
+            continue;
+        }
         fprintf(out, "%-40s %9d %11" PRId64 " %7" PRId64 " %7" PRId64 " %9" PRId64 " %7d\n", j->name, u->registers,
                 u->shared_bytes + j->launch.shared_bytes, u->stack_bytes, u->spill_bytes, j->launch.blocks,
                 j->launch.threads);

@@ -2,7 +2,7 @@
 // jobs: the kernels of a unit, each described once however often it is called: equal descriptions are one kernel.
 // Describing needs no LLVM; rendering fills a module.
 #pragma once
-#include "codegen/cuda.h"
+#include "codegen/cuda_gemm.h"
 #include "codegen/tile_attend.h"
 #include "ir/kernel.h"
 #include <stdio.h>
@@ -18,6 +18,7 @@ typedef struct Job {
     TileAttendBack back;
     double flops, bytes;       // of one call
     int64_t tasks, work_bytes; // known once rendered
+    const PlanGemm *gemm;      // of a GPU: a library does it; NULL: the kernel does
     CudaLaunch launch;         // of a GPU's kernel, likewise
     const char *key;
     size_t key_bytes;
@@ -27,6 +28,7 @@ typedef struct Jobs {
     Arena *arena;
     const CudaTarget *cuda; // what they are for; NULL: a CPU
     bool tf32;              // of a GPU's products
+    GemmChoice gemm;        // likewise
     Vec(Job) list;
 } Jobs;
 

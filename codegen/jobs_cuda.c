@@ -13,9 +13,21 @@ static Status render(Jobs *jobs, Job *j, FILE *out) {
     return status_make(STATUS_INTERNAL, "kernel '%s' is of no kind", j->name);
 }
 
+static const PlanGemm *library_product(Jobs *jobs, const Job *j) {
+    if (j->kind != JOB_MATMUL || jobs->gemm == GEMM_GENERATED) return NULL;
+    PlanGemm *g = NEW(jobs->arena, PlanGemm);
+    return cuda_gemm_describe(&j->matmul, jobs->tf32, g) && cuda_gemm_picks(jobs->cuda, jobs->gemm, g) ? g : NULL;
+}
+
 Status jobs_render_cuda(Jobs *jobs, FILE *out) {
     for (int i = 0; i < jobs->list.n; i++) {
         Job *j = &jobs->list.at[i];
+        j->gemm = library_product(jobs, j);
+        if (j->gemm) {
+            j->launch = (CudaLaunch){.blocks = 1};
+            j->tasks = 1;
+            continue;
+        }
         fputc('\n', out);
         STATUS_TRY(render(jobs, j, out));
         j->tasks = j->launch.blocks;

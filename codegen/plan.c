@@ -591,7 +591,8 @@ void plan_finish(Plan *plan, const Jobs *jobs) {
                                         .bytes = j->bytes,
                                         .threads = j->launch.threads,
                                         .shared_bytes = j->launch.shared_bytes,
-                                        .nmaps = j->launch.nmaps};
+                                        .nmaps = j->launch.nmaps,
+                                        .gemm = j->gemm};
         if (!j->launch.nmaps) continue;
         plan->kernels[i].maps = NEW_ARRAY(jobs->arena, PlanMap, j->launch.nmaps);
         memcpy(plan->kernels[i].maps, j->launch.maps, sizeof *j->launch.maps * (size_t)j->launch.nmaps);

@@ -268,8 +268,8 @@ static void do_permute(void *context, int thread, int64_t begin, int64_t end) {
     int64_t count = comm_elements(c), from = begin * j->unit, to = end * j->unit < count ? end * j->unit : count;
     (void)thread;
     if (from < to)
-        memcpy((char *)c->receive + from * j->element, j->posts[comm_sender(c, j->me, j->g->n)].data + from * j->element,
-               (size_t)((to - from) * j->element));
+        memcpy((char *)c->receive + from * j->element,
+               j->posts[comm_sender(c, j->me, j->g->n)].data + from * j->element, (size_t)((to - from) * j->element));
 }
 
 static void run_job(Job *j, int64_t tasks, PoolFn *fn) {

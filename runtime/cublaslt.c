@@ -12,8 +12,8 @@ struct Cublaslt {
 // operand change places.
 struct Gemm {
     Cublaslt *c;
-    GemmSpec spec;
-    GemmOperand first, second;
+    PlanGemm spec;
+    PlanGemmOperand first, second;
     CublasOp op;
     CublasLayout first_layout, second_layout, c_layout;
     CublasAlgo algo;
@@ -21,19 +21,6 @@ struct Gemm {
 };
 
 static int element_type(PlanDType t) { return t == PLAN_F32 ? CUBLAS_F32 : t == PLAN_BF16 ? CUBLAS_BF16 : CUBLAS_F16; }
-
-static bool operand_fits(const GemmOperand *o, int64_t rows, int64_t columns) {
-    if (o->first < 0 || o->batch < 0 || o->row < 0 || o->column < 0) return false;
-    if (o->column == 1) return o->row >= columns || rows == 1;
-    return o->row == 1 && (o->column >= rows || columns == 1);
-}
-
-bool gemm_spec_fits(const GemmSpec *s) {
-    bool real = s->type == PLAN_F32 || s->type == PLAN_BF16 || s->type == PLAN_F16;
-    return real && (s->out == s->type || s->out == PLAN_F32) && s->batch >= 1 && s->batch <= INT32_MAX && s->m >= 1 &&
-           s->n >= 1 && s->k >= 1 && operand_fits(&s->a, s->m, s->k) && operand_fits(&s->b, s->k, s->n) &&
-           operand_fits(&s->c, s->m, s->n) && (s->batch == 1 || s->c.batch >= 1);
-}
 
 Status cublaslt_make(CuAddress work, Cublaslt **out_cublaslt) {
     *out_cublaslt = NULL;
@@ -60,7 +47,7 @@ void cublaslt_free(Cublaslt *c) {
 // A matrix of `rows` by `columns` as the product takes it, in memory with `row` and `column` as strides: when the
 // elements of a column do not lie side by side it is stored transposed. *out_transposed says so.
 static Status make_layout(const CublasApi *a, int type, int64_t rows, int64_t columns, int64_t row, int64_t column,
-                          const GemmSpec *s, int64_t batch_stride, int32_t *out_transposed, CublasLayout *out_layout) {
+                          const PlanGemm *s, int64_t batch_stride, int32_t *out_transposed, CublasLayout *out_layout) {
     bool plain = row == 1 && (column >= rows || columns == 1);
     int64_t lead = plain ? column : row, least = plain ? rows : columns;
     int32_t count = (int32_t)s->batch;
@@ -84,6 +71,11 @@ static Status choose(Gemm *g, CublasChoice choice) {
     int n = 0;
     CUBLAS_TRY(cublasLtMatmulPreferenceSetAttribute(choice, CUBLAS_CHOICE_WORK_BYTES, &most, sizeof most),
                "preference");
+    const uint32_t align[] = {(uint32_t)g->first.align, (uint32_t)g->second.align, (uint32_t)g->spec.c.align,
+                              (uint32_t)g->spec.c.align};
+    for (int i = 0; i < 4; i++) // of A, B, C and D
+        CUBLAS_TRY(cublasLtMatmulPreferenceSetAttribute(choice, CUBLAS_CHOICE_ALIGN_A + i, &align[i], sizeof align[i]),
+                   "preference");
     CublasResult r = a->cublasLtMatmulAlgoGetHeuristic(g->c->handle, g->op, g->first_layout, g->second_layout,
                                                        g->c_layout, g->c_layout, choice, 1, &found, &n);
     if (r != CUBLAS_OK || n < 1 || found.state != CUBLAS_OK)
@@ -96,7 +88,7 @@ static Status choose(Gemm *g, CublasChoice choice) {
 }
 
 static Status make_inside(Gemm *g) {
-    const GemmSpec *s = &g->spec;
+    const PlanGemm *s = &g->spec;
     const CublasApi *a = g->c->api;
     int type = element_type(s->type), out = element_type(s->out);
     bool rows = s->c.column == 1 && (s->c.row >= s->n || s->m == 1); // C is row-major
@@ -127,9 +119,9 @@ static Status make_inside(Gemm *g) {
     return chosen;
 }
 
-Status gemm_make(Cublaslt *c, const GemmSpec *spec, Gemm **out_gemm) {
+Status gemm_make(Cublaslt *c, const PlanGemm *spec, Gemm **out_gemm) {
     *out_gemm = NULL;
-    if (!gemm_spec_fits(spec)) return status_make(STATUS_UNSUPPORTED, "cuBLASLt has no product of such strides");
+    if (!plan_gemm_fits(spec)) return status_make(STATUS_UNSUPPORTED, "cuBLASLt has no product of such strides");
     Gemm *g = calloc(1, sizeof *g);
     if (!g) return status_make(STATUS_MEMORY, "no memory for a product");
     g->c = c;
@@ -152,7 +144,7 @@ void gemm_free(Gemm *g) {
 
 Status gemm_run(const Gemm *g, char *const *buf, CuStream stream) {
     const CublasApi *a = g->c->api;
-    const GemmSpec *s = &g->spec;
+    const PlanGemm *s = &g->spec;
     const float one = 1, kept = s->accumulate ? 1 : 0;
     int64_t bytes = plan_dtype_bytes(s->type);
     char *first = buf[g->first.arg] + g->first.first * bytes, *second = buf[g->second.arg] + g->second.first * bytes;

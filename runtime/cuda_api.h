@@ -233,7 +233,12 @@ enum { CUBLAS_F32 = 0, CUBLAS_F16 = 2, CUBLAS_BF16 = 14 };     // cudaDataType
 enum { CUBLAS_COMPUTE_F32 = 68, CUBLAS_COMPUTE_TF32 = 77 };    // cublasComputeType_t
 enum { CUBLAS_OP_TRANSPOSE_A = 3, CUBLAS_OP_TRANSPOSE_B = 4 }; // cublasLtMatmulDescAttributes_t
 enum { CUBLAS_PLAIN = 0, CUBLAS_TRANSPOSED = 1 };              // cublasOperation_t, int32
-enum { CUBLAS_LAYOUT_BATCH = 5, CUBLAS_LAYOUT_BATCH_STRIDE = 6, CUBLAS_CHOICE_WORK_BYTES = 1 };
+enum {
+    CUBLAS_LAYOUT_BATCH = 5,
+    CUBLAS_LAYOUT_BATCH_STRIDE = 6,
+    CUBLAS_CHOICE_WORK_BYTES = 1,
+    CUBLAS_CHOICE_ALIGN_A = 5
+};
 
 #define CUBLASLT_SYMBOLS(X)                                                                                            \
     X(size_t, cublasLtGetVersion, cublasLtGetVersion, (void))                                                          \

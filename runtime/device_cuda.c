@@ -178,6 +178,12 @@ static void gpu_launch(Device *device, int kernel, char *const *buf, const int64
         d->parameters[n++] = &d->maps[i];
     }
     snprintf(what, sizeof what, "kernel '%.120s'", k->symbol);
+    if (c->gemm) {
+        Status s = gemm_run(c->gemm, buf, d->compute);
+        if (status_failed(&s)) d->failed = status_make(s.code, "%.100s: %.390s", what, s.message);
+        timed_wait(d, what);
+        return;
+    }
     device_cuda_did(d,
                     d->api->cuLaunchKernel(c->function, (unsigned)k->tasks, 1, 1, (unsigned)k->threads, 1, 1,
                                            (unsigned)k->shared_bytes, d->compute, d->parameters, NULL),
@@ -359,6 +365,8 @@ static void gpu_free(Device *device) {
         if (idle.code == STATUS_COMM) return; // it hangs, and so would everything below: left to the process's end
         device_cuda_drop_graphs(d);
         device_cuda_close_host(d);
+        for (int i = 0; d->kernels && i < d->plan->nkernels; i++) gemm_free(d->kernels[i].gemm);
+        cublaslt_free(d->cublaslt);
         if (d->module) a->cuModuleUnload(d->module);
         if (d->memory) a->cuMemFree(d->memory);
         if (d->pinned) a->cuMemFreeHost(d->pinned);
@@ -418,10 +426,12 @@ static Status open_gpu(DeviceCuda *d) {
 
 static Status open_memory(DeviceCuda *d, const DeviceOptions *o) {
     const CudaApi *a = d->api;
-    int64_t slab, staging, total;
+    int64_t slab, staging, total, gemm = 0;
+    for (int i = 0; i < o->plan->nkernels; i++)
+        if (o->plan->kernels[i].gemm) gemm = CUBLASLT_WORK_BYTES;
     if (!checked_round_up(o->slab_bytes + !o->slab_bytes, 4096, &slab) ||
         !checked_round_up(plan_staging_bytes(o->plan), 4096, &staging) || !checked_add(slab, staging, &total) ||
-        !checked_add(total, CUDA_BOUNCE_BYTES, &total))
+        !checked_add(total, CUDA_BOUNCE_BYTES, &total) || !checked_add(total, gemm, &total))
         return status_make(STATUS_MEMORY, "a slab of %lld bytes is too large", (long long)o->slab_bytes);
     CuResult r = a->cuMemAlloc(&d->memory, (size_t)total);
     if (r == CU_ERROR_OUT_OF_MEMORY) {
@@ -434,7 +444,8 @@ static Status open_memory(DeviceCuda *d, const DeviceOptions *o) {
     d->device.slab = (char *)(uintptr_t)d->memory;
     d->device.slab_bytes = slab;
     d->device.scratch_bytes = total - slab;
-    d->bounce = d->device.slab + slab;
+    d->gemm_work = d->device.slab + slab;
+    d->bounce = d->gemm_work + gemm;
     d->staging = d->bounce + CUDA_BOUNCE_BYTES;
     CUDA_TRY(a, cuMemsetD8Async(d->memory, o->poison ? 0xff : 0, (size_t)total, d->compute), "cuMemsetD8Async");
     void *host;

@@ -11,6 +11,7 @@
 // run that does not end can say in what it is stuck.
 #pragma once
 #include "runtime/cuda_api.h"
+#include "runtime/cublaslt.h"
 #include "runtime/cuda_fault.h"
 #include "runtime/device.h"
 
@@ -24,6 +25,7 @@ typedef struct CudaWord {
 
 typedef struct CudaKernel {
     CuFunction function;
+    Gemm *gemm;                 // instead of the function: a library's product
     int nargs, nscalars, instr; // instr: one that launches it, for messages; -1: none
 } CudaKernel;
 
@@ -44,6 +46,8 @@ typedef struct DeviceCuda {
     CuContext context;
     CuStream compute;
     CuModule module;
+    Cublaslt *cublaslt;   // NULL: the plan asks for none of its products
+    char *gemm_work;      // device memory for it, behind the slab
     CudaKernel *kernels;  // by kernel of the plan
     CuFunction zero_rows; // codegen/cuda_rows.cuh; NULL: the image has none
     CuAddress memory;

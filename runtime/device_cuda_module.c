@@ -101,13 +101,22 @@ static Status find_kernel(DeviceCuda *d, const PlanKernel *k, CudaKernel *c) {
     return status_ok();
 }
 
+// Products of the library: it chooses its algorithms now, and takes nothing later.
+static Status find_product(DeviceCuda *d, const PlanKernel *k, CudaKernel *c) {
+    if (!d->cublaslt) STATUS_TRY(cublaslt_make((CuAddress)d->gemm_work, &d->cublaslt));
+    Status s = gemm_make(d->cublaslt, k->gemm, &c->gemm);
+    return status_failed(&s) ? status_make(s.code, "product '%.100s': %.380s", k->symbol, s.message) : s;
+}
+
 Status device_cuda_load(DeviceCuda *d, const PlanCuda *image) {
     d->kernels = calloc((size_t)d->plan->nkernels + 1, sizeof *d->kernels);
     if (!d->kernels) return status_make(STATUS_MEMORY, "no memory for %d kernels", d->plan->nkernels);
     STATUS_TRY(count_parameters(d));
     STATUS_TRY(load_module(d, image));
     for (int i = 0; i < d->plan->nkernels; i++)
-        if (d->kernels[i].instr >= 0) STATUS_TRY(find_kernel(d, &d->plan->kernels[i], &d->kernels[i]));
+        if (d->kernels[i].instr >= 0)
+            STATUS_TRY(
+                (d->plan->kernels[i].gemm ? find_product : find_kernel)(d, &d->plan->kernels[i], &d->kernels[i]));
     CuResult r = d->api->cuModuleGetFunction(&d->zero_rows, d->module, "tgf_zero_rows");
     if (r != CU_OK) d->zero_rows = NULL;
     for (int i = 0; i < d->plan->ninstrs && !d->zero_rows; i++)

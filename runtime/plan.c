@@ -198,6 +198,9 @@ static Status check_comm(const Plan *p, const PlanFunc *f, const PlanInstr *in, 
 static Status check_kernel_call(const Plan *p, const PlanFunc *f, const PlanInstr *in, int at, const int64_t *counts,
                                 int depth) {
     if (in->kernel < 0 || in->kernel >= p->nkernels) BAD("step %d: kernel %d of %d", at, in->kernel, p->nkernels);
+    const PlanGemm *g = p->kernels[in->kernel].gemm;
+    if (g && (g->a.arg >= in->nargs || g->b.arg >= in->nargs || g->c.arg >= in->nargs))
+        BAD("step %d: a product of an operand it lacks", at);
     for (int m = 0; m < p->kernels[in->kernel].nmaps; m++)
         if (p->kernels[in->kernel].maps[m].arg >= in->nargs) BAD("step %d: a map of an operand it lacks", at);
     if (in->nargs < 0 || in->nargs > MAX_ARGS || in->nscalars < 0 || in->nscalars > MAX_ARGS)
@@ -305,6 +308,19 @@ static Status check_func(const Plan *p, const PlanFunc *f, int expected_first) {
     return plan_check_order(p, f);
 }
 
+static bool operand_fits(const PlanGemmOperand *o, int64_t rows, int64_t columns) {
+    if (o->first < 0 || o->batch < 0 || o->row < 0 || o->column < 0) return false;
+    if (o->column == 1) return o->row >= columns || rows == 1;
+    return o->row == 1 && (o->column >= rows || columns == 1);
+}
+
+bool plan_gemm_fits(const PlanGemm *s) {
+    bool real = s->type == PLAN_F32 || s->type == PLAN_BF16 || s->type == PLAN_F16;
+    return real && (s->out == s->type || s->out == PLAN_F32) && s->batch >= 1 && s->batch <= INT32_MAX && s->m >= 1 &&
+           s->n >= 1 && s->k >= 1 && operand_fits(&s->a, s->m, s->k) && operand_fits(&s->b, s->k, s->n) &&
+           operand_fits(&s->c, s->m, s->n) && (s->batch == 1 || s->c.batch >= 1);
+}
+
 static Status check_map(const PlanKernel *k, const PlanMap *m) {
     bool type = m->dtype == PLAN_F32 || m->dtype == PLAN_BF16 || m->dtype == PLAN_F16;
     bool fits = type && m->arg >= 0 && m->first >= 0 && m->rank >= 1 && m->rank <= PLAN_MAP_RANK &&
@@ -347,11 +363,14 @@ Status plan_check(const Plan *p) {
                 (long long)k->work_bytes);
         if (!isfinite(k->flops) || !isfinite(k->bytes) || k->flops < 0 || k->bytes < 0)
             BAD("kernel '%s' has no finite cost", k->symbol);
-        if ((p->target != NULL) != (k->threads > 0)) BAD("kernel '%s' is for another machine than the plan", k->symbol);
+        if ((p->target != NULL) != (k->threads > 0 || k->gemm))
+            BAD("kernel '%s' is for another machine than the plan", k->symbol);
         if (k->threads < 0 || k->threads > 1024 || k->threads % 32 || k->shared_bytes < 0 ||
             k->shared_bytes > 1 << 20 || (k->threads && k->tasks > INT32_MAX))
             BAD("kernel '%s' cannot be launched", k->symbol);
         for (int m = 0; m < k->nmaps; m++) STATUS_TRY(check_map(k, &k->maps[m]));
+        if (k->gemm && (k->threads || !plan_gemm_fits(k->gemm)))
+            BAD("kernel '%s' is no product of the library", k->symbol);
     }
     int next = 0;
     for (int i = 0; i < p->nfuncs; i++) {

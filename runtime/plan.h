@@ -116,6 +116,24 @@ typedef struct PlanMap {
     int swizzle;                                          // bytes: 0, 32, 64, 128
 } PlanMap;
 
+// A product that a library of the GPU's maker does (cuBLASLt) instead of a generated kernel:
+// C[batch, m, n] = sum over k of A[batch, m, k] * B[batch, k, n], + C when accumulating. Sums in f32, rounded once.
+// An operand [batch, row, column]: strides in elements, one of row's and column's is 1. Extents are the product's.
+typedef struct PlanGemmOperand {
+    int arg;       // operand of the call
+    int align;     // bytes that its address is a multiple of, at least the element's
+    int64_t first; // elements from the operand's address
+    int64_t batch, row, column;
+} PlanGemmOperand;
+
+typedef struct PlanGemm {
+    int64_t batch, m, n, k;
+    PlanDType type, out; // of A and B; of C: the same, or F32
+    PlanGemmOperand a, b, c;
+    bool tf32; // F32 operands are rounded to tf32
+    bool accumulate;
+} PlanGemm;
+
 typedef struct PlanKernel {
     Str symbol;
     int64_t tasks, work_bytes; // CPU; work_bytes: scratch per thread. GPU: tasks blocks make the grid
@@ -124,6 +142,7 @@ typedef struct PlanKernel {
     int64_t shared_bytes;      // GPU: dynamic shared memory of a block
     int nmaps;                 // GPU
     PlanMap *maps;
+    const PlanGemm *gemm; // GPU: the library does it, and the image has no function for it; NULL: it has
 } PlanKernel;
 
 typedef struct PlanInstr {
@@ -277,6 +296,7 @@ int64_t plan_leaf_bytes(const Plan *p, const PlanLeaf *l, int variant); // in on
 // instructions say, not what the layout promises.
 int64_t plan_used_bytes(const Plan *p, int stage);
 const char *plan_step_name(PlanStepKind kind); // "run", "send"
+bool plan_gemm_fits(const PlanGemm *g);        // strides and types that the library has
 // Bytes a communicator of contiguous parts (NCCL) needs beside the slab to put the parts of the plan's collectives in
 // order: one collective at a time uses them.
 int64_t plan_staging_bytes(const Plan *p);

@@ -211,6 +211,17 @@ static void put_program(FILE *out, const Plan *p, const PlanProgram *g) {
     }
 }
 
+static void put_gemm(FILE *out, const PlanGemm *g) {
+    const PlanGemmOperand *side[] = {&g->a, &g->b, &g->c};
+    fprintf(out, " gemm %" PRId64 " x %" PRId64 " x %" PRId64 " x %" PRId64 " %s to %s", g->batch, g->m, g->n, g->k,
+            dtype_names[g->type], dtype_names[g->out]);
+    for (int i = 0; i < 3; i++)
+        fprintf(out, " %c %d at %" PRId64 " [%" PRId64 ", %" PRId64 ", %" PRId64 "] align %d", 'a' + i, side[i]->arg,
+                side[i]->first, side[i]->batch, side[i]->row, side[i]->column, side[i]->align);
+    if (g->tf32) fputs(" tf32", out);
+    if (g->accumulate) fputs(" accumulate", out);
+}
+
 static void put_map(FILE *out, const PlanMap *m) {
     fprintf(out, " map %d at %" PRId64 " %s [", m->arg, m->first, dtype_names[m->dtype]);
     for (int d = 0; d < m->rank; d++)
@@ -250,6 +261,7 @@ void plan_print(const Plan *p, FILE *out) {
         fprintf(out, " tasks %" PRId64 " work %" PRId64 " flops %.17g bytes %.17g", k->tasks, k->work_bytes, k->flops,
                 k->bytes);
         if (k->threads) fprintf(out, " threads %d shared %" PRId64, k->threads, k->shared_bytes);
+        if (k->gemm) put_gemm(out, k->gemm);
         for (int m = 0; m < k->nmaps; m++) put_map(out, &k->maps[m]);
         fputc('\n', out);
     }

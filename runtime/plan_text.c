@@ -609,6 +609,28 @@ static bool parse_map(Parser *p, PlanMap *m) {
     return expect(p, "]") && parse_keyed_small(p, "swizzle", &m->swizzle);
 }
 
+static bool parse_gemm_operand(Parser *p, const char *name, PlanGemmOperand *o) {
+    return parse_keyed_small(p, name, &o->arg) && parse_keyed(p, "at", &o->first) && expect(p, "[") &&
+           parse_int(p, &o->batch) && expect(p, ",") && parse_int(p, &o->row) && expect(p, ",") &&
+           parse_int(p, &o->column) && expect(p, "]") && parse_keyed_small(p, "align", &o->align);
+}
+
+static bool parse_gemm(Parser *p, PlanKernel *k) {
+    PlanGemm *g = NEW(p->arena, PlanGemm);
+    k->gemm = g;
+    int type = 0, out = 0;
+    if (!parse_int(p, &g->batch) || !parse_keyed(p, "x", &g->m) || !parse_keyed(p, "x", &g->n) ||
+        !parse_keyed(p, "x", &g->k) || !parse_choice(p, dtype_names, "an element type", &type) ||
+        !expect_word(p, "to") || !parse_choice(p, dtype_names, "an element type", &out) ||
+        !parse_gemm_operand(p, "a", &g->a) || !parse_gemm_operand(p, "b", &g->b) || !parse_gemm_operand(p, "c", &g->c))
+        return false;
+    g->type = (PlanDType)type;
+    g->out = (PlanDType)out;
+    g->tf32 = accept_word(p, "tf32");
+    g->accumulate = accept_word(p, "accumulate");
+    return true;
+}
+
 static bool parse_kernel(Parser *p, PlanKernel *k) {
     if (!expect_word(p, "kernel") || !parse_string(p, &k->symbol) || !parse_keyed(p, "tasks", &k->tasks) ||
         !parse_keyed(p, "work", &k->work_bytes) || !expect_word(p, "flops") || !parse_real(p, &k->flops) ||
@@ -616,6 +638,7 @@ static bool parse_kernel(Parser *p, PlanKernel *k) {
         return false;
     if (accept_word(p, "threads") && (!parse_small(p, &k->threads) || !parse_keyed(p, "shared", &k->shared_bytes)))
         return false;
+    if (accept_word(p, "gemm") && !parse_gemm(p, k)) return false;
     Vec(PlanMap) maps = {0};
     while (accept_word(p, "map")) {
         PlanMap m = {0};

@@ -17,9 +17,19 @@ static Status find_arch(char *out, size_t size) {
     return status_ok();
 }
 
+static Status read_gemm(const Machine *m, CodegenOptions *out) {
+    static const char *const words[] = {"generated", "cublaslt", "auto"};
+    for (int i = 0; m->gemm && i < 3; i++)
+        if (!strcmp(m->gemm, words[i])) return out->gemm = (GemmChoice)i, status_ok();
+    return m->gemm ? status_make(STATUS_INVALID, "--gemm is generated, cublaslt or auto, not '%s'", m->gemm)
+                   : status_ok();
+}
+
 static Status read_target(Machine *m, CodegenOptions *out) {
+    STATUS_TRY(read_gemm(m, out));
     const char *t = m->target;
-    if (!t || !strcmp(t, "cpu")) return status_ok();
+    if (!t || !strcmp(t, "cpu"))
+        return m->gemm ? status_make(STATUS_INVALID, "--gemm is for GPUs: --target=cuda") : status_ok();
     if (strcmp(t, "cuda") && strncmp(t, "cuda:", 5))
         return status_make(STATUS_INVALID, "--target is cpu, cuda or cuda:ARCH, not '%s'", t);
     if (m->mcpu) return status_make(STATUS_INVALID, "-mcpu names a processor, --target=%s a GPU", t);

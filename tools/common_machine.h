@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// machine: what the tools' --target and -mcpu say.
+// machine: what the tools' --target, --gemm and -mcpu say.
 #pragma once
 #include "codegen/codegen.h"
 #include "tools/common_options.h"
@@ -7,15 +7,17 @@
 typedef struct Machine {
     const char *target; // NULL or "cpu"; "cuda": the GPU of this machine; "cuda:sm_90a"
     const char *mcpu;
+    const char *gemm; // NULL: generated
     char arch[16];
 } Machine;
 
+// clang-format off
 // Rows of a tool's table of options.
-#define MACHINE_OPTIONS(machine)                                                                                       \
-    {"-mcpu", "NAME", "processor to compile for (native)", OPTION_TEXT, &(machine)->mcpu}, {                           \
-        "--target", "MACHINE", "cpu; cuda: this machine's GPU; cuda:sm_90a, ... (cpu)", OPTION_TEXT,                   \
-            &(machine)->target                                                                                         \
-    }
+#define MACHINE_OPTIONS(m)                                                                                             \
+    {"-mcpu", "NAME", "processor to compile for (native)", OPTION_TEXT, &(m)->mcpu},                                   \
+    {"--target", "MACHINE", "cpu; cuda: this machine's GPU; cuda:sm_90a, ... (cpu)", OPTION_TEXT, &(m)->target},       \
+    {"--gemm", "HOW", "products on a GPU: generated, cublaslt or auto (generated)", OPTION_TEXT, &(m)->gemm}
+// clang-format on
 
-// Fills in mcpu and cuda. False after a line on stderr.
+// Fills in mcpu, cuda and gemm. False after a line on stderr.
 bool machine_read(Machine *machine, const char *tool, CodegenOptions *out_options);

@@ -33,7 +33,8 @@ static const char library[] =
     "  else return 7; return 0; }\n"
     "int cublasLtMatmulPreferenceCreate(void **p) { *p = malloc(1); return 0; }\n"
     "int cublasLtMatmulPreferenceDestroy(void *p) { free(p); return 0; }\n"
-    "int cublasLtMatmulPreferenceSetAttribute(void *p, int a, const void *v, size_t n) { return a != 1 || n != 8; }\n"
+    "int cublasLtMatmulPreferenceSetAttribute(void *p, int a, const void *v, size_t n) {\n"
+    "  return a == 1 ? n != 8 : a < 5 || a > 8 || n != 4; }\n"
     "int cublasLtMatmulAlgoGetHeuristic(void *h, O *o, L *a, L *b, L *c, L *d, void *p, int most, F *f, int *n) {\n"
     "  if (a->columns == 31 || b->columns == 31) { *n = 0; return 15; }\n"
     "  memset(f, 0, sizeof *f); f->algo[0] = 42; f->work = 4096; *n = 1; return 0; }\n"
@@ -68,20 +69,20 @@ static bool make_library(void) {
 }
 
 // Rows side by side with `gap` unused elements, or columns.
-static GemmOperand operand(int arg, int64_t rows, int64_t columns, bool by_columns, int64_t gap) {
+static PlanGemmOperand operand(int arg, int64_t rows, int64_t columns, bool by_columns, int64_t gap) {
     int64_t lead = (by_columns ? rows : columns) + gap;
-    return (GemmOperand){.arg = arg,
-                         .first = gap,
-                         .batch = lead * (by_columns ? columns : rows) + gap,
-                         .row = by_columns ? 1 : lead,
-                         .column = by_columns ? lead : 1};
+    return (PlanGemmOperand){.arg = arg,
+                             .first = gap,
+                             .batch = lead * (by_columns ? columns : rows) + gap,
+                             .row = by_columns ? 1 : lead,
+                             .column = by_columns ? lead : 1};
 }
 
 static void test_product(Cublaslt *c, int64_t m, int64_t n, int64_t k, int64_t batch, int form, bool accumulate) {
     enum { ROOM = 4096 };
     static float memory[3][ROOM], want[ROOM];
     int64_t gap = form & 8 ? 3 : 0;
-    GemmSpec s = {.batch = batch,
+    PlanGemm s = {.batch = batch,
                   .m = m,
                   .n = n,
                   .k = k,
@@ -105,7 +106,7 @@ static void test_product(Cublaslt *c, int64_t m, int64_t n, int64_t k, int64_t b
                 *at = accumulate ? *at + sum : sum;
             }
     Gemm *g = NULL;
-    CHECK(gemm_spec_fits(&s));
+    CHECK(plan_gemm_fits(&s));
     CHECK_OK(gemm_make(c, &s, &g));
     char *buf[] = {(char *)memory[0], (char *)memory[1], (char *)memory[2]};
     if (g) CHECK_OK(gemm_run(g, buf, NULL));
@@ -126,17 +127,17 @@ int main(void) {
         for (int form = 0; form < 16; form++)
             for (int add = 0; add < 2; add++)
                 test_product(c, sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3], form, add);
-    GemmSpec s = {.batch = 1, .m = 31, .n = 31, .k = 31, .type = PLAN_BF16, .out = PLAN_BF16};
+    PlanGemm s = {.batch = 1, .m = 31, .n = 31, .k = 31, .type = PLAN_BF16, .out = PLAN_BF16};
     s.a = s.b = s.c = operand(0, 31, 31, false, 0);
     Gemm *g;
     if (c)
         CHECK_FAILS(gemm_make(c, &s, &g), STATUS_UNSUPPORTED, "no product of 31 by 31 by 31, 1 times: not supported");
     s.a.column = 2;
-    CHECK(!gemm_spec_fits(&s));
+    CHECK(!plan_gemm_fits(&s));
     s.a.column = 1, s.a.row = 30; // rows overlap
-    CHECK(!gemm_spec_fits(&s));
+    CHECK(!plan_gemm_fits(&s));
     s.a.row = 31, s.type = PLAN_F64;
-    CHECK(!gemm_spec_fits(&s));
+    CHECK(!plan_gemm_fits(&s));
     cublaslt_free(c);
     static const char *const files[] = {"fake.c", "libcublasLt.so.13"};
     for (int i = 0; i < 2; i++) {
