@@ -38,6 +38,22 @@ double verify_tolerance(const Unit *u, const char *func) {
     return f ? 2 * 4 * 0x1p-24 * reduction_lengths(f->top, 1) : 0;
 }
 
+static double products(const Block *b, double times) {
+    double total = 0;
+    for (const Node *n = b->first; n; n = n->next) {
+        if (n->op == OP_dot) total += times;
+        if (n->body)
+            total += products(n->body, n->op == OP_repeat ? times * (double)n->attr.axes.at[0]->extent : times);
+    }
+    return total;
+}
+
+// Two operands rounded to 11 bits: 2^-11 each of the sum of absolute values, however long it is.
+double verify_tf32(const Unit *u, const char *func) {
+    const Func *f = unit_func(u, func);
+    return f ? 2 * 0x1p-11 * products(f->top, 1) : 0;
+}
+
 static uint32_t draw(RandomStrategies *r, uint32_t below) {
     uint32_t w[4];
     random_words((int64_t)r->drawn++, 77, (int32_t[4]){(int32_t)r->seed, (int32_t)(r->seed >> 32), 0, 0}, w);

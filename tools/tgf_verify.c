@@ -20,7 +20,7 @@ typedef struct Truth {
     Snapshot made, probed; // probed: with probes
     double tolerance;
 } Truth;
-enum { TRUTHS = 8, TF32_UNITS = 1 << 13 }; // TF32_UNITS: roundings of tf32 in those of f32
+enum { TRUTHS = 8 };
 
 typedef struct Verify {
     CompileRequest request;
@@ -170,11 +170,11 @@ static int truth_of(Verify *v, const Strategy *s, Truth **out) {
     *out = t;
     int rc = run_truth(v, t, false, &t->one, &t->made);
     if (rc) return rc;
-    t->tolerance = verify_tolerance(t->one.c.unit, "train") * (want.tf32 ? TF32_UNITS : 1);
+    t->tolerance = verify_tolerance(t->one.c.unit, "train") + (want.tf32 ? verify_tf32(t->one.c.unit, "train") : 0);
     if (want.compute == DT_F32)
-        printf("tolerance %.3g: %s times the square roots of the lengths of all reductions of the step "
+        printf("tolerance %.3g: 2^-24 times the square roots of the lengths of all reductions of the step%s "
                "(docs/promises.md)\n",
-               t->tolerance, want.tf32 ? "2^-11" : "2^-24");
+               t->tolerance, want.tf32 ? ", and 2^-10 for each product in tf32" : "");
     else
         printf("tolerance in %s: %d times the spread of %d steps that round at random (docs/promises.md)\n",
                dtype_name(want.compute), SPREADS, SPREAD_RUNS);

@@ -47,6 +47,8 @@ int snapshot_compare(const Snapshot *a, const Snapshot *b, double tolerance,
 // 2 * 4 * 2^-24 * sum over the reductions of `func` (times their repeats) of sqrt(length): Higham and Mary, "A new
 // approach to probabilistic rounding error analysis", SISC 2019, with lambda = 4, for two runs.
 double verify_tolerance(const Unit *u, const char *func);
+// What is allowed beside it when products round their f32 operands to tf32.
+double verify_tf32(const Unit *u, const char *func);
 
 // Steps in 16 bits. `moved` is the step of `a` once more, rounded at random; false when it has other tensors.
 bool spread_add(Snapshot *a, const Snapshot *moved);
