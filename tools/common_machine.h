@@ -15,8 +15,9 @@ typedef struct Machine {
 // Rows of a tool's table of options.
 #define MACHINE_OPTIONS(m)                                                                                             \
     {"-mcpu", "NAME", "processor to compile for (native)", OPTION_TEXT, &(m)->mcpu},                                   \
-    {"--target", "MACHINE", "cpu; cuda: this machine's GPU; cuda:sm_90a, ... (cpu)", OPTION_TEXT, &(m)->target},       \
-    {"--gemm", "HOW", "products on a GPU: generated, cublaslt or auto (generated)", OPTION_TEXT, &(m)->gemm}
+    {"--target", "cpu|cuda|cuda:ARCH", "cuda: this machine's GPU; cuda:sm_90a, ... (cpu)", OPTION_TEXT,                \
+     &(m)->target},                                                                                                    \
+    {"--gemm", "generated|cublaslt|auto", "products on a GPU (generated)", OPTION_TEXT, &(m)->gemm}
 // clang-format on
 
 // Fills in mcpu, cuda and gemm. False after a line on stderr.

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tools/common_options.h"
+#include "tools/common_man.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+bool option_takes_equals(const Option *o) { return !strncmp(o->name, "--", 2) || !strncmp(o->name, "-m", 2); }
 
 void options_help(const Command *c, FILE *out) {
     fprintf(out, "usage: %s\n\n%s\n", c->usage, c->about);
     if (c->options->name) fputs("\noptions:\n", out);
     for (const Option *o = c->options; o->name; o++) {
         char left[80];
-        bool dashes = !strncmp(o->name, "--", 2) || !strncmp(o->name, "-m", 2);
-        snprintf(left, sizeof left, "%s%s%s", o->name, o->value ? dashes ? "=" : " " : "", o->value ? o->value : "");
-        fprintf(out, "  %-26s %s\n", left, o->help);
+        snprintf(left, sizeof left, "%s%s%s", o->name, o->value ? option_takes_equals(o) ? "=" : " " : "",
+                 o->value ? o->value : "");
+        fprintf(out, strlen(left) > 26 ? "  %s\n%29s%s\n" : "  %-26s%s %s\n", left, "", o->help);
     }
-    fputs("  --help                     this text\n", out);
+    fputs("  --help                     this text; --help=man, bash or zsh: a manual page, a shell's completion\n",
+          out);
 }
 
 static bool store(const Option *o, const char *value) {
@@ -77,6 +80,9 @@ int options_read(const Command *c, int argc, char **argv, const char **out_posit
             options_help(c, stdout);
             *out_done = true;
             return 0;
+        } else if (!only_names && !strncmp(arg, "--help=", 7)) {
+            *out_done = true;
+            return form_print(c, arg + 7, stdout);
         } else if (!only_names && arg[0] == '-' && arg[1]) {
             const char *value;
             bool missing;

@@ -18,6 +18,7 @@ typedef struct OptionList {
     const char *at[64];
 } OptionList;
 
+// value `a|b|FILE`: one of these words, those in capitals standing for something else.
 // name is spelled with its dashes ("--steps", "-o", "-mcpu"). Values: `--steps 5`, `--steps=5`, `-o f`, `-mcpu=f`,
 // `-Dx=1`, `-D x=1`.
 typedef struct Option {
@@ -33,7 +34,9 @@ typedef struct Command {
 } Command;
 
 // Reads argv[1..]; positionals go to out_positional (room for `most`). On a mistake prints one line to stderr and
-// returns 2; for --help prints the help to stdout and returns 0 with *out_done set. Returns 0 to go on.
+// returns 2; for --help, or --help=FORM (common_man.h), prints the help to stdout and returns 0 with *out_done set.
+// Returns 0 to go on.
 int options_read(const Command *command, int argc, char **argv, const char **out_positional, int *out_count,
                  bool *out_done);
 void options_help(const Command *command, FILE *out);
+bool option_takes_equals(const Option *option); // written --name=VALUE; else -o VALUE

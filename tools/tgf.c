@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // tgf: trains, samples, verifies and measures models described in .tgf files, compiled in memory. The subcommands are
 // tgf_*.c.
+#include "tools/common_man.h"
 #include "tools/tgf.h"
 #include <stdio.h>
 #include <string.h>
 
-static const struct {
-    const char *name, *about;
-    int (*run)(int argc, char **argv);
-} tools[] = {
+static const CommandName tools[] = {
     {"train", "train a model on a file of text or tokens", tool_train},
     {"sample", "write text from a checkpoint", tool_sample},
     {"verify", "prove that layouts give the same numbers", tool_verify},
@@ -30,6 +28,11 @@ int main(int argc, char **argv) {
         usage(stdout);
         return 0;
     }
+    if (argc >= 2 && !strncmp(argv[1], "--help=", 7))
+        return form_print_program("tgf",
+                                  "Trains, samples, verifies and measures transformer models. A model is described in\n"
+                                  "a .tgf file, which is compiled in memory. The compiler for build systems is tgfc.",
+                                  tools, sizeof tools / sizeof *tools, argv[1] + 7);
     if (argc >= 2 && !strcmp(argv[1], "--version")) {
         puts("tgf " TGF_VERSION);
         return 0;

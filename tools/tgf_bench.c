@@ -33,7 +33,7 @@ int tool_bench(int argc, char **argv) {
         {"--steps", "N", "steps to measure (10)", OPTION_INT, &steps},
         {"--warmup", "N", "steps before (2)", OPTION_INT, &warmup},
         {"--threads", "N", "over all ranks (one a processor)", OPTION_INT, &threads},
-        {"--func", "NAME", "function to run: train, eval or predict (train)", OPTION_TEXT, &func},
+        {"--func", "train|eval|predict", "function to run (train)", OPTION_TEXT, &func},
         {"--kernels", NULL, "also print where the time goes", OPTION_FLAG, &kernels},
         {"--trace", "FILE", "write a Chrome trace of the measured steps", OPTION_TEXT, &trace},
         {"--json", NULL, "one line of JSON", OPTION_FLAG, &json},

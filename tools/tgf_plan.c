@@ -119,8 +119,8 @@ int tool_plan(int argc, char **argv) {
     PlanOptions o = {0};
     const Option options[] = {
         {"--strategy", "NAME", "the model's layout, which has a pipeline", OPTION_TEXT, &o.strategy},
-        {"--schedule", "NAME", "without a model: 1f1b, gpipe, interleaved, zbh1, zbv, or a file", OPTION_TEXT,
-         &o.schedule},
+        {"--schedule", "1f1b|gpipe|interleaved|zbh1|zbv|FILE", "without a model: this schedule, or a file's",
+         OPTION_TEXT, &o.schedule},
         {"--stages", "P", "of --schedule", OPTION_INT, &o.stages},
         {"--chunks", "V", "of --schedule, a stage (1; zbv: 2)", OPTION_INT, &o.chunks},
         {"--microbatches", "M", "of --schedule", OPTION_INT, &o.microbatches},

@@ -4,6 +4,7 @@
 #include "runtime/checkpoint.h"
 #include "tools/tgf_train.h"
 #include "runtime/data.h"
+#include "runtime/events.h"
 #include "runtime/metrics.h"
 #include "tools/common_built.h"
 #include "tools/common_processes.h"
@@ -18,8 +19,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { MAX_VALUES = 6 }; // a step's metrics
+
 typedef struct TrainFlags {
-    const char *strategy, *data, *validation, *format, *metrics, *save, *resume, *load, *curve;
+    const char *strategy, *data, *validation, *format, *metrics, *save, *resume, *load, *curve, *tensorboard;
     Machine machine;
     int64_t steps, threads, seed, save_every, eval_every, eval_batches;
     bool quiet;
@@ -38,6 +41,7 @@ typedef struct Trainer {
     int64_t batch, seq, steps, seed;
     int32_t *tokens, *labels;
     MetricsFile *metrics;
+    EventFile *events;
     const char *metrics_path;
     CheckpointInfo info;
     double began, shown; // seconds
@@ -184,6 +188,16 @@ static Status one_step(Trainer *t, int64_t step, float *out_loss) {
     return status_ok();
 }
 
+// The values of a step that took so many seconds, and its speed, which is not in the metrics: those are equal however
+// often a run was resumed.
+static Status record_events(Trainer *t, int64_t step, const MetricsValue *values, int n, double took) {
+    if (!t->events) return status_ok();
+    MetricsValue all[MAX_VALUES + 1];
+    memcpy(all, values, (size_t)n * sizeof *all);
+    all[n] = (MetricsValue){"tokens_per_s", (double)(t->batch * t->seq) / took};
+    return events_write(t->events, step, all, n + 1);
+}
+
 // A skipped step halves the loss scale; at 1 there is nothing left to halve.
 static Status check_finite(Trainer *t, int64_t step, float loss, float norm) {
     bool skipped = t->scaled && !isfinite(norm);
@@ -199,7 +213,9 @@ static Status loop(Trainer *t) {
     t->began = now_seconds();
     for (int64_t step = t->first; step < t->steps; step++) {
         float loss, rate = 0, norm = 0;
+        double started = now_seconds();
         STATUS_TRY(one_step(t, step, &loss));
+        double took = now_seconds() - started;
         STATUS_TRY(program_get_output(t->program, "lr", PLAN_F32, &rate, 1));
         if (plan_leaf(program_plan(t->program), PLAN_OUTPUT, "grad_norm") >= 0)
             STATUS_TRY(program_get_output(t->program, "grad_norm", PLAN_F32, &norm, 1));
@@ -211,7 +227,7 @@ static Status loop(Trainer *t) {
         bool stop = stopped; // of all, at the same step
         if (t->world) STATUS_TRY(processes_any(t->world, stop, &stop));
         bool last = step + 1 == t->steps || stop;
-        MetricsValue values[6] = {{"loss", loss}, {"lr", rate}, {"grad_norm", norm}};
+        MetricsValue values[MAX_VALUES] = {{"loss", loss}, {"lr", rate}, {"grad_norm", norm}};
         int n = 3;
         if (t->scaled) {
             values[n++] = (MetricsValue){"loss_scale", t->scale};
@@ -225,6 +241,7 @@ static Status loop(Trainer *t) {
             if (t->speaks && !f->quiet) printf("step %" PRId64 "  validation loss %.4f\n", step + 1, held);
         }
         if (t->metrics) STATUS_TRY(metrics_write(t->metrics, step + 1, values, n));
+        STATUS_TRY(record_events(t, step + 1, values, n, took));
         show(t, step, loss, last);
         if (last || (f->save_every && (step + 1) % f->save_every == 0)) STATUS_TRY(save(t, step + 1));
         if (stop && step + 1 < t->steps) {
@@ -259,6 +276,7 @@ static Status start(Trainer *t) {
         return status_errno("cannot make the folder", f->save);
     if (t->speaks && t->metrics_path)
         STATUS_TRY(metrics_open(t->metrics_path, f->resume != NULL, t->first + 1, &t->metrics));
+    if (t->speaks && f->tensorboard) STATUS_TRY(events_open(f->tensorboard, t->first + 1, &t->events));
     return status_ok();
 }
 
@@ -289,7 +307,7 @@ int tool_train(int argc, char **argv) {
         {"--strategy", "NAME", "layout (one rank)", OPTION_TEXT, &f.strategy},
         {"--data", "FILE", "text (bytes), or llm.c / nanoGPT .bin tokens", OPTION_TEXT, &f.data},
         {"--validation", "FILE", "held-out data (the last 5% of --data)", OPTION_TEXT, &f.validation},
-        {"--format", "KIND", "of the data: auto, bytes, u16 or llmc (auto)", OPTION_TEXT, &f.format},
+        {"--format", "auto|bytes|u16|llmc", "of the data (auto)", OPTION_TEXT, &f.format},
         {"--steps", "N", "stop after step N (the recipe's steps)", OPTION_INT, &f.steps},
         {"--threads", "N", "over all ranks (one a processor)", OPTION_INT, &f.threads},
         {"--seed", "S", "of parameters, batches and dropout (the recipe's)", OPTION_INT, &f.seed},
@@ -298,6 +316,7 @@ int tool_train(int argc, char **argv) {
         {"--resume", "DIR", "go on from a checkpoint, bit for bit", OPTION_TEXT, &f.resume},
         {"--load", "PATH", "begin with the weights of a checkpoint or safetensors file", OPTION_TEXT, &f.load},
         {"--metrics", "FILE", "JSON lines of every step (DIR/metrics.jsonl)", OPTION_TEXT, &f.metrics},
+        {"--tensorboard", "FOLDER", "write TensorBoard event files there", OPTION_TEXT, &f.tensorboard},
         {"--curve", "FILE", "the loss curve, SVG (DIR/loss.svg)", OPTION_TEXT, &f.curve},
         {"--eval-every", "N", "steps between validations; 0: at the end (100)", OPTION_INT, &f.eval_every},
         {"--eval-batches", "N", "batches of a validation (8)", OPTION_INT, &f.eval_batches},
@@ -338,6 +357,7 @@ int tool_train(int argc, char **argv) {
         if (status_failed(&s)) rc = t.common ? processes_report(world, &s, "train") : status_report(&s, "train");
         if (t.common) s = status_ok();
         metrics_close(t.metrics);
+        events_close(t.events);
         tokens_close(t.file);
         tokens_close(t.held_file);
         free(t.tokens);

@@ -160,7 +160,7 @@ int main(int argc, char **argv) {
         {"--strategy", "NAME", "lay the model out by this strategy (one rank)", OPTION_TEXT, &f.strategy},
         {"-D", "AXIS=N", "override an axis", OPTION_DEFINE, &f.defines},
         MACHINE_OPTIONS(&f.machine),
-        {"--emit", "KIND", "ast, ir, plan, kernels, llvm, asm or obj (obj)", OPTION_TEXT, &f.emit},
+        {"--emit", "ast|ir|plan|kernels|llvm|asm|obj", "what to write (obj)", OPTION_TEXT, &f.emit},
         {"--after", "PASS", "with --emit=ir: stop behind this pass; else print the IR behind it", OPTION_TEXT,
          &f.after},
         {"--before", "PASS", "print the IR in front of this pass", OPTION_TEXT, &f.before},
