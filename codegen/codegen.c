@@ -28,7 +28,13 @@ Status build_start(Unit *u, const CodegenOptions *options, Build *b) {
     }
     b->plan = plan_build(u, b->arena, &b->jobs);
     if (!b->plan) return status_make(STATUS_INVALID, "no code was made for '%s'", u->name);
-    if (options) b->plan->hash = options->hash;
+    if (!options) return status_ok();
+    b->plan->hash = options->hash;
+    size_t length = options->folder ? strlen(options->folder) : 0;
+    for (int i = 0; length && i < b->plan->ninstrs; i++) {
+        PlanInstr *in = &b->plan->instrs[i];
+        if (in->file && !strncmp(in->file, options->folder, length)) in->file = str_intern(u->strs, in->file + length);
+    }
     return status_ok();
 }
 

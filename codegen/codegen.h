@@ -15,7 +15,10 @@ typedef struct CodegenOptions {
     GemmChoice gemm;
     bool use;      // GPU: CODEGEN_KERNELS ends with the registers and shared memory of each kernel
     uint64_t hash; // stated in the plan
-    int threads;   // that compile; 0: one a processor. The code does not depend on it
+    // Files below this folder (with its last slash) are named from it on in the plan; NULL: as they are. What is made
+    // then does not depend on where the folder lies.
+    const char *folder;
+    int threads; // that compile; 0: one a processor. The code does not depend on it
 } CodegenOptions;
 
 // Kernels in this process; a GPU's are an image that the runtime loads.

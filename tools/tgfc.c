@@ -8,6 +8,7 @@
 #include "tools/common_machine.h"
 #include "tools/common_overlap.h"
 #include "tools/common_stats.h"
+#include "tools/tgfc_places.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,22 +20,6 @@ typedef struct Flags {
     OptionList defines;
     Machine machine;
 } Flags;
-
-// What the object or text says of where it came from: FNV-1a over the final IR, strategy included, and the compiler's
-// version.
-static uint64_t hash_of(const Compilation *c) {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return 0;
-    unit_print(c->unit, out);
-    fputs(TGF_VERSION, out);
-    fclose(out);
-    uint64_t h = 14695981039346656037ull;
-    for (size_t i = 0; i < size; i++) h = (h ^ (unsigned char)text[i]) * 1099511628211ull;
-    free(text);
-    return h;
-}
 
 // A file's name with make's quoting.
 static void print_make_name(const char *name, FILE *out) {
@@ -125,7 +110,9 @@ static int compile(const Flags *f, const CodegenOptions *machine, const char *pa
         rc = compile_status(&c);
     } else {
         CodegenOptions o = *machine;
-        o.hash = hash_of(&c);
+        // What the object says of where it came from: the final IR, strategy included, and the compiler's version.
+        o.folder = places_folder(c.unit);
+        o.hash = places_hash(c.unit, o.folder, TGF_VERSION);
         o.use = f->stats;
         if (f->stats) {
             stats_print(c.unit, now_seconds() - began, stdout);

@@ -3,7 +3,7 @@
  * tgf: train and run a compiled model from C or C++.
  *
  *     tgfc gpt2.tgf -o model.o --header model.h        makes the object and a header declaring tgf_model_gpt2
- *     cc main.c model.o -ltgf_runtime -ltgf_base -lm -lpthread
+ *     cc main.c model.o $(pkg-config --cflags --libs tgf)
  *
  * Neither the compiler nor LLVM is needed to link or run.
  *
