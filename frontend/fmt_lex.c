@@ -73,8 +73,8 @@ void fmt_lex(FmtText *t, const char *text, size_t size, Arena *a) {
         FmtToken token = {.text = p, .column = column, .space = space};
         token.size = (int)token_measure(p, end, &token.kind);
         for (int i = 0; i < token.size; i++) token.width += ((unsigned char)p[i] & 0xC0) != 0x80;
-        if (breaks || !t->lines.n)
-            vec_push(a, &t->lines, ((FmtLine){.first = t->tokens.n, .blank = t->lines.n && breaks > 1}));
+        FmtLine line = {.first = t->tokens.n, .blank = t->lines.n && breaks > 1};
+        if (breaks || !t->lines.n) vec_push(a, &t->lines, line);
         token.line = t->lines.n - 1;
         vec_push(a, &t->tokens, token);
         t->lines.at[token.line].end = t->tokens.n;
