@@ -13,6 +13,7 @@ enum {
     REPEAT_DEPTH_MAX = 4, // repeat in repeat
     NAME_MAX_BYTES = 100, // an identifier
     STRING_MAX_BYTES = 500,
+    SOURCE_BYTES_MAX = 16 << 20, // a file
 };
 
 typedef struct Name {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum { SOURCE_BYTES_MAX = 16 << 20, USE_DEPTH_MAX = 32 };
+enum { USE_DEPTH_MAX = 32 };
 
 typedef struct Opened { // a file by identity
     const char *key;    // its real path, or the name of a text in memory

@@ -12,6 +12,7 @@ static const CommandName tools[] = {
     {"verify", "prove that layouts give the same numbers", tool_verify},
     {"bench", "measure a training step", tool_bench},
     {"plan", "show and draw the schedule of a pipeline", tool_plan},
+    {"fmt", "format .tgf files", tool_fmt},
 };
 
 static void usage(FILE *out) {

@@ -7,3 +7,4 @@ int tool_sample(int argc, char **argv);
 int tool_verify(int argc, char **argv);
 int tool_bench(int argc, char **argv);
 int tool_plan(int argc, char **argv);
+int tool_fmt(int argc, char **argv);
