@@ -7,3 +7,5 @@ int tool_sample(int argc, char **argv);
 int tool_verify(int argc, char **argv);
 int tool_bench(int argc, char **argv);
 int tool_plan(int argc, char **argv);
+int tool_export(int argc, char **argv);
+int tool_logits(int argc, char **argv);
