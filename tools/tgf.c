@@ -11,6 +11,7 @@ static const struct {
 } tools[] = {
     {"train", "train a model on a file of text or tokens", tool_train},
     {"sample", "write text from a checkpoint", tool_sample},
+    {"import", "write the .tgf of a model of the hub", tool_import},
     {"export", "write weights as the hub's files have them", tool_export},
     {"logits", "print a model's logits for given tokens", tool_logits},
     {"verify", "prove that layouts give the same numbers", tool_verify},

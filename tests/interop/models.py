@@ -17,6 +17,8 @@ MODELS = {
     "gpt2": GPT2Config(vocab_size=256, n_positions=16, n_embd=16, n_layer=2, n_head=2),
     "llama": LlamaConfig(**LLAMA, tie_word_embeddings=False),
     "llama_tied": LlamaConfig(**LLAMA, tie_word_embeddings=True),
+    "gpt2_other": GPT2Config(vocab_size=256, n_positions=16, n_embd=16, n_layer=3, n_head=2, layer_norm_epsilon=1e-3),
+    "llama_other": LlamaConfig(**LLAMA | dict(rms_norm_eps=1e-2), rope_parameters=dict(rope_theta=50.0, rope_type="default")),
     "bert": BertConfig(vocab_size=99, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
                        max_position_embeddings=16),
 }
