@@ -4,6 +4,7 @@
 #include "runtime/world.h"
 #include "runtime/dtype.h"
 #include "runtime/file.h"
+#include "runtime/hub_export.h"
 #include "runtime/json.h"
 #include "runtime/safetensors.h"
 #include "runtime/storage.h"
@@ -25,20 +26,6 @@ static Status path_make(Path out, const char *folder, int part, const char *suff
     return status_ok();
 }
 
-static TensorDType file_dtype(PlanDType t) {
-    static const TensorDType of[] = {TENSOR_BOOL, TENSOR_I32, TENSOR_F32, TENSOR_F64, TENSOR_BF16, TENSOR_F16};
-    return of[t];
-}
-
-static bool plan_dtype(TensorDType t, PlanDType *out) {
-    for (int i = 0; i <= PLAN_F16; i++)
-        if (file_dtype((PlanDType)i) == t) {
-            *out = (PlanDType)i;
-            return true;
-        }
-    return false;
-}
-
 // States keep their own name and axes; parameters go by their stored name.
 static Status leaf_stored(const PlanLeaf *l, StoredAs *out) {
     PlanLeaf plain = *l;
@@ -49,13 +36,7 @@ static Status leaf_stored(const PlanLeaf *l, StoredAs *out) {
     return status_ok();
 }
 
-static bool leaf_tensor_name(const PlanLeaf *l, const StoredAs *s, int64_t i, const char *prefix, char *out,
-                             size_t size) {
-    size_t n = strlen(prefix);
-    if (n >= size) return false;
-    memcpy(out, prefix, n);
-    return stored_name(l, s, i, out + n, size - n);
-}
+static const HubNames as_stored = {.prefix = ""};
 
 // ---- saving ---------------------------------------------------------------------------------------------------------
 // Of several processes rank 0's has the file; the others only give their parts. A file that fails is not written on,
@@ -98,9 +79,9 @@ static Status add_leaf(const PlanLeaf *l, SafetensorsWriter *w, int *out_first) 
     STATUS_TRY(leaf_stored(l, &s));
     for (int64_t i = 0; i < s.count; i++) {
         char name[TENSOR_NAME];
-        if (!leaf_tensor_name(l, &s, i, "", name, sizeof name))
+        if (!hub_leaf_name(&as_stored, l, &s, i, name, sizeof name))
             return status_make(STATUS_INVALID, "the stored name of '%s' is too long", l->name);
-        int at = safetensors_add(w, name, file_dtype(l->dtype), s.rank, s.shape);
+        int at = safetensors_add(w, name, hub_dtype(l->dtype), s.rank, s.shape);
         if (!i) *out_first = at;
     }
     return status_ok();
@@ -224,11 +205,20 @@ static Status check_tensor(const char *path, const PlanLeaf *l, const StoredAs *
         shape_text(t->rank, t->shape, got, sizeof got);
         return status_make(STATUS_INVALID, "%s: tensor '%s' has shape %s, the model needs %s", path, name, got, want);
     }
-    bool fits = plan_dtype(t->dtype, &type) && (type == l->dtype || (type >= PLAN_F32 && l->dtype >= PLAN_F32));
+    bool fits = hub_plan_dtype(t->dtype, &type) && (type == l->dtype || (type >= PLAN_F32 && l->dtype >= PLAN_F32));
     if (!fits)
         return status_make(STATUS_INVALID, "%s: tensor '%s' is %s, the model needs %s", path, name,
-                           tensor_dtype_name(t->dtype), tensor_dtype_name(file_dtype(l->dtype)));
+                           tensor_dtype_name(t->dtype), tensor_dtype_name(hub_dtype(l->dtype)));
     return status_ok();
+}
+
+static bool is_head(const PlanLeaf *l, const StoredAs *s) {
+    char name[TENSOR_NAME];
+    return s->count == 1 && stored_name(l, s, 0, name, sizeof name) && hub_is_head(name);
+}
+
+static const Tensor *find_tensor(const HubFiles *f, const HubNames *names, const char *name) {
+    return names->tied && hub_is_head(name) ? hub_embedding(f) : hub_find(f, name);
 }
 
 // A tensor's elements as the leaf's type, by way of an aligned copy.
@@ -236,7 +226,7 @@ static void convert_tensor(const PlanLeaf *l, const Tensor *t, int64_t elements,
     enum { BLOCK = 4096 };
     double aligned[BLOCK];
     PlanDType type = l->dtype;
-    plan_dtype(t->dtype, &type);
+    hub_plan_dtype(t->dtype, &type);
     int64_t from = plan_dtype_bytes(type), to = plan_dtype_bytes(l->dtype);
     for (int64_t at = 0; at < elements; at += BLOCK) {
         int64_t n = elements - at < BLOCK ? elements - at : BLOCK;
@@ -245,8 +235,7 @@ static void convert_tensor(const PlanLeaf *l, const Tensor *t, int64_t elements,
     }
 }
 
-static Status leaf_from_file(const PlanLeaf *l, const char *path, const char *prefix, const Safetensors *f,
-                             char *whole) {
+static Status leaf_from_file(const PlanLeaf *l, const HubNames *names, const HubFiles *f, char *whole) {
     int element = plan_dtype_bytes(l->dtype);
     StoredAs s;
     STATUS_TRY(leaf_stored(l, &s));
@@ -254,12 +243,12 @@ static Status leaf_from_file(const PlanLeaf *l, const char *path, const char *pr
     Status status = tensor ? status_ok() : status_make(STATUS_MEMORY, "no memory to load '%s'", l->name);
     for (int64_t i = 0; i < s.count && !status_failed(&status); i++) {
         char name[TENSOR_NAME];
-        if (!leaf_tensor_name(l, &s, i, prefix, name, sizeof name)) {
+        if (!hub_leaf_name(names, l, &s, i, name, sizeof name)) {
             status = status_make(STATUS_INVALID, "the stored name of '%s' is too long", l->name);
             break;
         }
-        const Tensor *t = safetensors_find(f, name);
-        status = check_tensor(path, l, &s, name, t);
+        const Tensor *t = find_tensor(f, names, name);
+        status = check_tensor(hub_path(f), l, &s, name, t);
         if (status_failed(&status)) break;
         convert_tensor(l, t, s.elements, tensor);
         stored_put(l, &s, i, whole, element, tensor);
@@ -269,11 +258,11 @@ static Status leaf_from_file(const PlanLeaf *l, const char *path, const char *pr
 }
 
 // f: NULL in the processes that have no file: rank 0's sends them the leaf.
-static Status load_leaf(Program *p, int leaf, const char *path, const char *prefix, const Safetensors *f) {
+static Status load_leaf(Program *p, int leaf, const HubNames *names, const HubFiles *f) {
     const PlanLeaf *l = &program_plan(p)->leaves[leaf];
     char *whole = malloc((size_t)leaf_bytes(l) + 1);
     Status s = whole ? status_ok() : status_make(STATUS_MEMORY, "no memory to load '%s'", l->name);
-    if (!status_failed(&s) && f) s = leaf_from_file(l, path, prefix, f, whole);
+    if (!status_failed(&s) && f) s = leaf_from_file(l, names, f, whole);
     if (program_world(p)) {
         s = alone(p, s);
         if (!status_failed(&s)) s = world_broadcast(program_world(p), 0, whole, leaf_bytes(l));
@@ -284,8 +273,7 @@ static Status load_leaf(Program *p, int leaf, const char *path, const char *pref
 }
 
 // Everything is looked at before anything is written: a file that does not fit leaves the program as it was.
-static Status check_leaves(Program *p, const char *path, const char *prefix, PlanLeafKind kind, const Safetensors *f,
-                           int64_t *out_used) {
+static Status check_leaves(Program *p, const HubNames *names, PlanLeafKind kind, const HubFiles *f, int64_t *out_used) {
     const Plan *plan = program_plan(p);
     *out_used = 0;
     for (int leaf = 0; leaf < plan->nleaves; leaf++) {
@@ -295,25 +283,26 @@ static Status check_leaves(Program *p, const char *path, const char *prefix, Pla
         STATUS_TRY(leaf_stored(l, &s));
         for (int64_t i = 0; i < s.count; i++) {
             char name[TENSOR_NAME];
-            if (!leaf_tensor_name(l, &s, i, prefix, name, sizeof name))
+            if (!hub_leaf_name(names, l, &s, i, name, sizeof name))
                 return status_make(STATUS_INVALID, "the stored name of '%s' is too long", l->name);
-            STATUS_TRY(check_tensor(path, l, &s, name, safetensors_find(f, name)));
+            STATUS_TRY(check_tensor(hub_path(f), l, &s, name, find_tensor(f, names, name)));
         }
         *out_used += s.count;
+        if (names->tied && is_head(l, &s)) *out_used -= s.count;
     }
     return status_ok();
 }
 
-static Status load_leaves(Program *p, const char *path, const char *prefix, PlanLeafKind kind, const Safetensors *f) {
+static Status load_leaves(Program *p, const HubNames *names, PlanLeafKind kind, const HubFiles *f) {
     for (int i = 0; i < program_plan(p)->nleaves; i++)
-        if (program_plan(p)->leaves[i].kind == kind) STATUS_TRY(load_leaf(p, i, path, prefix, f));
+        if (program_plan(p)->leaves[i].kind == kind) STATUS_TRY(load_leaf(p, i, names, f));
     return status_ok();
 }
 
 // The first tensor that no parameter is stored as.
-static void find_extra(const Plan *plan, const char *prefix, const Safetensors *f, CheckpointExtra *out) {
-    for (int t = 0; t < safetensors_count(f) && !out->first[0]; t++) {
-        const char *wanted = safetensors_at(f, t)->name;
+static void find_extra(const Plan *plan, const HubNames *names, const HubFiles *f, CheckpointExtra *out) {
+    for (int t = 0; t < hub_count(f) && !out->first[0]; t++) {
+        const char *wanted = hub_at(f, t)->name;
         bool used = false;
         for (int leaf = 0; leaf < plan->nleaves && !used; leaf++) {
             const PlanLeaf *l = &plan->leaves[leaf];
@@ -321,7 +310,7 @@ static void find_extra(const Plan *plan, const char *prefix, const Safetensors *
             if (l->kind != PLAN_PARAM || (leaf_stored(l, &s), 0)) continue;
             for (int64_t i = 0; i < s.count && !used; i++) {
                 char name[TENSOR_NAME];
-                used = leaf_tensor_name(l, &s, i, prefix, name, sizeof name) && !strcmp(name, wanted);
+                used = hub_leaf_name(names, l, &s, i, name, sizeof name) && !strcmp(name, wanted);
             }
         }
         if (!used) snprintf(out->first, sizeof out->first, "%.*s", (int)sizeof out->first - 1, wanted);
@@ -336,30 +325,46 @@ static Status part_path(const char *folder, int part, Path out) {
     return file_exists(mark) && file_exists(out) ? status_ok() : path_make(out, folder, part, "");
 }
 
-static Status open_weights(Program *p, const char *path, const char *prefix, Path file, Safetensors **out_f,
+// A checkpoint's parameters, or the hub's files.
+static Status open_weights(const char *path, HubFiles **out_f) {
+    Path file;
+    if (!checkpoint_exists(path)) return hub_open(path, out_f);
+    STATUS_TRY(part_path(path, MODEL, file));
+    return hub_open(file, out_f);
+}
+
+static Status open_fitting(Program *p, const char *path, const char *prefix, HubFiles **out_f, HubNames *names,
                            int64_t *out_used) {
-    struct stat st;
-    if (!stat(path, &st) && S_ISDIR(st.st_mode)) STATUS_TRY(part_path(path, MODEL, file));
-    else if (snprintf(file, sizeof(Path), "%s", path) >= (int)sizeof(Path))
-        return status_make(STATUS_INVALID, "file name too long: %.100s...", path);
-    STATUS_TRY(safetensors_open(file, out_f));
-    return check_leaves(p, file, prefix, PLAN_PARAM, *out_f, out_used);
+    STATUS_TRY(open_weights(path, out_f));
+    STATUS_TRY(hub_names_find(program_plan(p), *out_f, prefix, names));
+    return check_leaves(p, names, PLAN_PARAM, *out_f, out_used);
 }
 
 Status checkpoint_load_weights(Program *p, const char *path, const char *prefix, CheckpointExtra *out_extra) {
-    Path file;
-    Safetensors *f = NULL;
+    HubFiles *f = NULL;
+    HubNames names = as_stored;
     int64_t used = 0;
-    if (!prefix) prefix = "";
-    Status s = has_files(p) ? open_weights(p, path, prefix, file, &f, &used) : status_ok();
+    Status s = has_files(p) ? open_fitting(p, path, prefix, &f, &names, &used) : status_ok();
     s = agree(p, s);
-    if (!status_failed(&s)) s = load_leaves(p, file, prefix, PLAN_PARAM, f);
+    if (!status_failed(&s)) s = load_leaves(p, &names, PLAN_PARAM, f);
     if (out_extra) *out_extra = (CheckpointExtra){0};
     if (out_extra && f && !status_failed(&s)) {
-        out_extra->count = (int)(safetensors_count(f) - used);
-        if (out_extra->count) find_extra(program_plan(p), prefix, f, out_extra);
+        out_extra->count = (int)(hub_count(f) - used);
+        if (out_extra->count) find_extra(program_plan(p), &names, f, out_extra);
     }
-    safetensors_close(f);
+    hub_close(f);
+    return s;
+}
+
+Status checkpoint_export_weights(Program *p, const char *like, const char *prefix, const char *path) {
+    HubFiles *f = NULL;
+    HubNames names;
+    int64_t used;
+    if (program_world(p))
+        return status_make(STATUS_UNSUPPORTED, "weights are exported by one process, not by one of several");
+    Status s = open_fitting(p, like, prefix, &f, &names, &used);
+    if (!status_failed(&s)) s = hub_export(p, f, &names, path);
+    hub_close(f);
     return s;
 }
 
@@ -407,39 +412,39 @@ bool checkpoint_exists(const char *folder) {
     return !status_failed(&s) && file_exists(path);
 }
 
-static Status check_step(const Safetensors *f, const char *path, int64_t step) {
-    const char *text = safetensors_meta(f, "step");
+static Status check_step(const HubFiles *f, const char *path, int64_t step) {
+    const char *text = hub_meta(f, "step");
     if (!text) return status_make(STATUS_CORRUPT, "%s does not say of which step it is", path);
     if (strtoll(text, NULL, 10) != step)
         return status_make(STATUS_CORRUPT, "%s is of step %.20s, state.json of step %lld", path, text, (long long)step);
     return status_ok();
 }
 
-static Status open_checkpoint(Program *p, const char *folder, Path path[2], Safetensors *f[2], CheckpointInfo *info) {
+static Status open_checkpoint(Program *p, const char *folder, HubFiles *f[2], CheckpointInfo *info) {
     STATUS_TRY(checkpoint_info(folder, info));
     if (strcmp(info->model, program_plan(p)->model))
         return status_make(STATUS_INVALID, "%s holds model '%s', not '%s'", folder, info->model,
                            program_plan(p)->model);
     for (int i = 0; i < 2; i++) {
         int64_t used;
-        STATUS_TRY(part_path(folder, i, path[i]));
-        STATUS_TRY(safetensors_open(path[i], &f[i]));
-        STATUS_TRY(check_step(f[i], path[i], info->step));
-        STATUS_TRY(check_leaves(p, path[i], "", part_kinds[i], f[i], &used));
-        if (used != safetensors_count(f[i]))
-            return status_make(STATUS_INVALID, "%s holds %d tensors, the model has %lld", path[i],
-                               safetensors_count(f[i]), (long long)used);
+        Path path;
+        STATUS_TRY(part_path(folder, i, path));
+        STATUS_TRY(hub_open(path, &f[i]));
+        STATUS_TRY(check_step(f[i], path, info->step));
+        STATUS_TRY(check_leaves(p, &as_stored, part_kinds[i], f[i], &used));
+        if (used != hub_count(f[i]))
+            return status_make(STATUS_INVALID, "%s holds %d tensors, the model has %lld", path, hub_count(f[i]),
+                               (long long)used);
     }
     return status_ok();
 }
 
 Status checkpoint_load(Program *p, const char *folder, CheckpointInfo *out_info) {
-    Path path[2];
-    Safetensors *f[2] = {NULL, NULL};
-    Status s = has_files(p) ? open_checkpoint(p, folder, path, f, out_info) : status_ok();
+    HubFiles *f[2] = {NULL, NULL};
+    Status s = has_files(p) ? open_checkpoint(p, folder, f, out_info) : status_ok();
     s = agree(p, s);
     if (!status_failed(&s) && program_world(p)) s = world_broadcast(program_world(p), 0, out_info, sizeof *out_info);
-    for (int i = 0; i < 2 && !status_failed(&s); i++) s = load_leaves(p, path[i], "", part_kinds[i], f[i]);
-    for (int i = 0; i < 2; i++) safetensors_close(f[i]);
+    for (int i = 0; i < 2 && !status_failed(&s); i++) s = load_leaves(p, &as_stored, part_kinds[i], f[i]);
+    for (int i = 0; i < 2; i++) hub_close(f[i]);
     return s;
 }

@@ -30,8 +30,13 @@ typedef struct CheckpointExtra { // tensors of the file that no parameter uses
     int count;
     char first[256];
 } CheckpointExtra;
-// Parameters only, from a checkpoint folder or any safetensors file. prefix: put before each stored name, NULL for
-// none. F32, F64, BF16 and F16 are converted to the parameter's type. out_extra may be NULL.
+// Parameters only, from a checkpoint folder or the hub's files (runtime/hub_files.h). prefix: put before each stored
+// name; NULL: as stored, or with or without what the hub puts before the names (runtime/hub_names.h). F32, F64, BF16
+// and F16 are converted to the parameter's type. out_extra may be NULL.
 Status checkpoint_load_weights(Program *p, const char *path, const char *prefix, CheckpointExtra *out_extra);
 // Parameters only, to one safetensors file.
 Status checkpoint_save_weights(Program *p, const char *path);
+// The parameters in the hub's form: one safetensors file with the tensors, names and types of `like`, which is read as
+// by checkpoint_load_weights; tensors of it that no parameter uses are copied. What was loaded and not trained is
+// written as it was, bit by bit. For one process.
+Status checkpoint_export_weights(Program *p, const char *like, const char *prefix, const char *path);

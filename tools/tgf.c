@@ -9,6 +9,9 @@
 static const CommandName tools[] = {
     {"train", "train a model on a file of text or tokens", tool_train},
     {"sample", "write text from a checkpoint", tool_sample},
+    {"import", "write the .tgf of a model of the hub", tool_import},
+    {"export", "write weights as the hub's files have them", tool_export},
+    {"logits", "print a model's logits for given tokens", tool_logits},
     {"verify", "prove that layouts give the same numbers", tool_verify},
     {"bench", "measure a training step", tool_bench},
     {"plan", "show and draw the schedule of a pipeline", tool_plan},

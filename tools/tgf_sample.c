@@ -99,13 +99,13 @@ int tool_sample(int argc, char **argv) {
     OptionList defines = {0};
     Machine machine = {0};
     const Option options[] = {
-        {"--load", "DIR", "checkpoint folder, or a safetensors file", OPTION_TEXT, &load},
+        {"--load", "DIR", "checkpoint folder, or the hub's files", OPTION_TEXT, &load},
         {"--prompt", "TEXT", "what the text begins with", OPTION_TEXT, &prompt},
         {"--length", "N", "tokens to add (500)", OPTION_INT, &length},
         {"--temperature", "T", "0 always takes the likeliest (0.8)", OPTION_REAL, &s.temperature},
         {"--top-k", "K", "only among the K likeliest; 0: all (0)", OPTION_INT, &s.top_k},
         {"--seed", "S", "same seed, same text (1)", OPTION_INT, &s.seed},
-        {"--prefix", "TEXT", "before each stored parameter name (transformer.)", OPTION_TEXT, &prefix},
+        {"--prefix", "TEXT", "before each stored parameter name (found by itself)", OPTION_TEXT, &prefix},
         {"--strategy", "NAME", "layout (one rank)", OPTION_TEXT, &strategy},
         {"--threads", "N", "over all ranks (one a processor)", OPTION_INT, &threads},
         {"-D", "AXIS=N", "override an axis", OPTION_DEFINE, &defines},

@@ -185,6 +185,17 @@ static void weights(void) {
     CHECK(extra.count == 1 && !strcmp(extra.first, "unused"));
     CHECK_OK(program_get(p, PLAN_PARAM, "w", PLAN_F32, w, 15));
     CHECK(w[5] == 1 && w[6] == -2 && w[7] == 0x1p-24f && w[8] > 1e38f && w[9] == 0x1.554p-2f);
+    Safetensors *back;
+    CHECK_OK(checkpoint_export_weights(p, in_folder("f16"), NULL, in_folder("back")));
+    CHECK_OK(safetensors_open(in_folder("back"), &back));
+    for (int i = 0; i < 3; i++) {
+        const Tensor *t = safetensors_find(back, (const char *[]){"h.0.w", "h.1.w", "h.2.w"}[i]);
+        CHECK(t && t->dtype == TENSOR_F16 && t->bytes == 10 && !memcmp(t->data, half, 10));
+    }
+    CHECK(safetensors_count(back) == 4 && safetensors_find(back, "unused")->data[0] == 'x');
+    safetensors_close(back);
+    CHECK_FAILS(checkpoint_export_weights(p, in_folder("f16"), NULL, "/nowhere/x"), STATUS_IO, "cannot create");
+    CHECK_FAILS(checkpoint_export_weights(p, in_folder("none"), NULL, in_folder("x")), STATUS_IO, "cannot open");
     put_file("bf16", "pre.h.%d.w", TENSOR_BF16, 1, five, brain, 10);
     CHECK_FAILS(checkpoint_load_weights(p, in_folder("bf16"), NULL, NULL), STATUS_INVALID, "has no tensor 'h.0.w'");
     CHECK_OK(checkpoint_load_weights(p, in_folder("bf16"), "pre.", NULL));
