@@ -5,6 +5,7 @@
 #include "ir/text.h"
 #include "passes/pass.h"
 #include "tools/common_compile.h"
+#include "tools/common_draw.h"
 #include "tools/common_machine.h"
 #include "tools/common_overlap.h"
 #include "tools/common_stats.h"
@@ -61,6 +62,21 @@ static int failed(const Status *s, const Compilation *c) {
     return s->code == STATUS_INTERNAL ? 2 : 1;
 }
 
+static bool is_drawing(const char *emit) { return !strcmp(emit, "dot") || !strcmp(emit, "svg"); }
+
+// The forward half alone, with the collectives: eval.
+static void draw(const Unit *u, const char *kind, FILE *out) {
+    Arena *a = arena_new();
+    Picture *p = picture_of(unit_func(u, "eval"), a);
+    if (!strcmp(kind, "dot")) {
+        picture_print_dot(p, out);
+    } else {
+        picture_lay_out(p);
+        picture_print_svg(p, out);
+    }
+    arena_free(a);
+}
+
 static int emit_text(const Flags *f, Compilation *c, const CodegenOptions *o) {
     char *text = NULL;
     size_t size = 0;
@@ -70,6 +86,7 @@ static int emit_text(const Flags *f, Compilation *c, const CodegenOptions *o) {
     static const char *const kinds[] = {"kernels", "plan", "llvm", "asm"};
     if (!strcmp(f->emit, "ast")) frontend_print_ast(&c->front, out);
     else if (!strcmp(f->emit, "ir")) unit_print(c->unit, out);
+    else if (is_drawing(f->emit)) draw(c->unit, f->emit, out);
     for (int i = 0; i < 4; i++)
         if (!strcmp(f->emit, kinds[i])) s = codegen_print(c->unit, o, (CodegenText)i, out);
     fclose(out);
@@ -101,6 +118,7 @@ static int compile(const Flags *f, const CodegenOptions *machine, const char *pa
                               .strategy = f->strategy,
                               .dump_before = f->before,
                               .dump = stdout};
+    if (is_drawing(f->emit)) request.last = "clean"; // placed and resolved, not yet cut into tasks or fused
     if (ir && f->after) request.last = f->after;
     else request.dump_after = f->after;
     Compilation c;
@@ -147,7 +165,7 @@ int main(int argc, char **argv) {
         {"--strategy", "NAME", "lay the model out by this strategy (one rank)", OPTION_TEXT, &f.strategy},
         {"-D", "AXIS=N", "override an axis", OPTION_DEFINE, &f.defines},
         MACHINE_OPTIONS(&f.machine),
-        {"--emit", "ast|ir|plan|kernels|llvm|asm|obj", "what to write (obj)", OPTION_TEXT, &f.emit},
+        {"--emit", "ast|ir|dot|svg|plan|kernels|llvm|asm|obj", "what to write (obj)", OPTION_TEXT, &f.emit},
         {"--after", "PASS", "with --emit=ir: stop behind this pass; else print the IR behind it", OPTION_TEXT,
          &f.after},
         {"--before", "PASS", "print the IR in front of this pass", OPTION_TEXT, &f.before},
@@ -173,17 +191,19 @@ int main(int argc, char **argv) {
     if (f.passes) return passes_list(stdout), 0;
     if (f.check_plan && argc == 3) return check_plan(f.check_plan);
     if (!f.emit) f.emit = "obj";
-    static const char *const kinds[] = {"ast", "ir", "plan", "kernels", "llvm", "asm", "obj"};
+    static const char *const kinds[] = {"ast", "ir", "dot", "svg", "plan", "kernels", "llvm", "asm", "obj"};
     bool known = false;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) known |= !strcmp(f.emit, kinds[i]);
     const char *wrong = NULL;
-    if (!known) wrong = "--emit is one of ast, ir, plan, kernels, llvm, asm, obj";
+    if (!known) wrong = "--emit is one of ast, ir, dot, svg, plan, kernels, llvm, asm, obj";
     else if ((f.after && !pass_known(f.after)) || (f.before && !pass_known(f.before)))
         wrong = "no such pass; --passes lists them";
     else if (f.check_plan) wrong = "--check-plan goes alone";
     else if (!path == !f.from_ir) wrong = path ? "give a .tgf or --from-ir, not both" : "no input file";
     else if (f.from_ir && (!strcmp(f.emit, "ast") || f.strategy || f.defines.n))
         wrong = "--from-ir takes no --emit=ast, --strategy or -D";
+    else if (is_drawing(f.emit) && (f.from_ir || f.stats || f.after))
+        wrong = "a picture takes no --from-ir, --stats or --after";
     else if (!strcmp(f.emit, "obj") && !f.output && !f.check && !f.stats) wrong = "an object needs -o FILE";
     else if (f.header && strcmp(f.emit, "obj")) wrong = "--header goes with --emit=obj";
     else if ((f.depend || f.depfile) && !f.output) wrong = "-MD and -MF need -o FILE";
