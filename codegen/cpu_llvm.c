@@ -398,15 +398,6 @@ static int acc_copies(Emit *e, const KBody *body, int acc, int inside) {
     }
     return copies;
 }
-static bool updates_acc(const KBody *body, int acc) {
-    for (int i = 0; i < body->stmts.n; i++) {
-        const KStmt *s = body->stmts.at[i];
-        if (s->kind == KSTMT_UPDATE && s->var == acc) return true;
-        if (s->kind == KSTMT_LOOP && updates_acc(&s->body, acc)) return true;
-    }
-    return false;
-}
-
 static void acc_open(Emit *e, const KBody *body, int number) {
     Acc *acc = &e->acc[number];
     acc->copies = acc->is_lane ? e->copies : acc_copies(e, body, number, 0);
@@ -452,8 +443,6 @@ static void update_acc(Emit *e, Acc *acc, const KExpr *x, int copy) {
 // ---- statements
 
 static void emit_body(Emit *e, const KBody *body);
-
-static bool is_effect(const KStmt *s) { return s->kind == KSTMT_STORE || s->kind == KSTMT_UPDATE; }
 
 // Neighbouring stores and updates: all values first, then the effects.
 static void emit_effects(Emit *e, const KBody *body, int from, int to) {
@@ -574,28 +563,14 @@ static void emit_loop(Emit *e, const KStmt *s) {
     forget(e, mark);
 }
 
-// Does one of the statements [from, to) update an accumulator that is declared in this body?
-static bool updates_own(const KBody *body, int from, int to) {
-    for (int i = from; i < to; i++)
-        for (int j = 0; j < i; j++)
-            if (body->stmts.at[i]->kind == KSTMT_UPDATE && body->stmts.at[j]->kind == KSTMT_ACC &&
-                body->stmts.at[j]->var == body->stmts.at[i]->var)
-                return true;
-    return false;
-}
-
 static void emit_body(Emit *e, const KBody *body) {
     int n = body->stmts.n;
     for (int i = 0; i < n; i++) {
         const KStmt *s = body->stmts.at[i];
         if (s->kind == KSTMT_ACC) {
             acc_open(e, body, s->var);
-        } else if (is_effect(s)) {
-            int to = i;
-            // A sum over a single place is final at once: what reads it comes after.
-            while (to < n && is_effect(body->stmts.at[to]) &&
-                   !(to > i && body->stmts.at[to]->kind == KSTMT_STORE && updates_own(body, i, to)))
-                to++;
+        } else if (kstmt_is_effect(s)) {
+            int to = kbody_effects_end(body, i);
             emit_effects(e, body, i, to);
             i = to - 1;
         } else {
@@ -605,13 +580,7 @@ static void emit_body(Emit *e, const KBody *body) {
         for (int j = 0; j < n; j++) {
             const KStmt *a = body->stmts.at[j];
             if (a->kind != KSTMT_ACC || j > i || !e->acc[a->var].is_open) continue;
-            bool later = false;
-            for (int l = i + 1; l < n && !later; l++) {
-                const KStmt *t = body->stmts.at[l];
-                later = (t->kind == KSTMT_UPDATE && t->var == a->var) ||
-                        (t->kind == KSTMT_LOOP && updates_acc(&t->body, a->var));
-            }
-            if (!later) acc_close(e, a->var);
+            if (!kbody_updates_behind(body, i, a->var)) acc_close(e, a->var);
         }
     }
     for (int j = 0; j < n; j++)

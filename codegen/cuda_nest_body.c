@@ -299,20 +299,11 @@ void nest_hoist(NestEmit *e, const KBody *body) {
 
 // ---- accumulators
 
-static bool updates_acc(const KBody *body, int acc) {
-    for (int i = 0; i < body->stmts.n; i++) {
-        const KStmt *s = body->stmts.at[i];
-        if (s->kind == KSTMT_UPDATE && s->var == acc) return true;
-        if (s->kind == KSTMT_LOOP && updates_acc(&s->body, acc)) return true;
-    }
-    return false;
-}
-
 // Does a loop that the threads of a point share out update it?
 static bool is_reduced_by_many(const KBody *body, int acc) {
     for (int i = 0; i < body->stmts.n; i++) {
         const KStmt *s = body->stmts.at[i], *chain[8];
-        if (s->kind != KSTMT_LOOP || !updates_acc(&s->body, acc)) continue;
+        if (s->kind != KSTMT_LOOP || !kbody_updates(&s->body, acc)) continue;
         if (nest_free_chain(s, chain) || is_reduced_by_many(&s->body, acc)) return true;
     }
     return false;
@@ -469,18 +460,6 @@ static void emit_loop(NestEmit *e, const KStmt *s) {
 
 // ---- bodies
 
-static bool is_effect(const KStmt *s) { return s->kind == KSTMT_STORE || s->kind == KSTMT_UPDATE; }
-
-// Does one of the statements [from, to) update an accumulator that is declared in this body?
-static bool updates_own(const KBody *body, int from, int to) {
-    for (int i = from; i < to; i++)
-        for (int j = 0; j < i; j++)
-            if (body->stmts.at[i]->kind == KSTMT_UPDATE && body->stmts.at[j]->kind == KSTMT_ACC &&
-                body->stmts.at[j]->var == body->stmts.at[i]->var)
-                return true;
-    return false;
-}
-
 static void emit_effects(NestEmit *e, const KBody *body, int from, int to) {
     Items items = {0};
     uint64_t writes = 0;
@@ -499,13 +478,7 @@ static void close_accs(NestEmit *e, const KBody *body, int at) { // behind state
     for (int j = 0; j <= at; j++) {
         const KStmt *a = body->stmts.at[j];
         if (a->kind != KSTMT_ACC || e->acc[a->var].is_final) continue;
-        bool later = false;
-        for (int l = at + 1; l < body->stmts.n && !later; l++) {
-            const KStmt *t = body->stmts.at[l];
-            later = (t->kind == KSTMT_UPDATE && t->var == a->var) ||
-                    (t->kind == KSTMT_LOOP && updates_acc(&t->body, a->var));
-        }
-        if (!later) acc_close(e, a->var);
+        if (!kbody_updates_behind(body, at, a->var)) acc_close(e, a->var);
     }
 }
 
@@ -515,12 +488,8 @@ void nest_body(NestEmit *e, const KBody *body) {
         const KStmt *s = body->stmts.at[i];
         if (s->kind == KSTMT_ACC) {
             acc_open(e, body, s->var);
-        } else if (is_effect(s)) {
-            int to = i;
-            // A sum over a single place is final at once: what reads it comes after.
-            while (to < n && is_effect(body->stmts.at[to]) &&
-                   !(to > i && body->stmts.at[to]->kind == KSTMT_STORE && updates_own(body, i, to)))
-                to++;
+        } else if (kstmt_is_effect(s)) {
+            int to = kbody_effects_end(body, i);
             emit_effects(e, body, i, to);
             i = to - 1;
         } else {

@@ -69,12 +69,6 @@ static void visit_body(const KBody *body, Visit *visit, void *user, const KStmt 
     free(seen.at);
 }
 
-static int64_t stride_of(const KIndex *x, int var) {
-    for (int i = 0; i < x->nvars; i++)
-        if (x->vars[i].var == var) return x->vars[i].stride;
-    return 0;
-}
-
 // ---- independence
 
 typedef struct Free {
@@ -85,15 +79,6 @@ typedef struct Free {
     bool ok;
 } Free;
 
-static bool same_index(const KIndex *a, const KIndex *b) {
-    if (a->base != b->base || a->nvars != b->nvars || a->ndyn != b->ndyn) return false;
-    for (int i = 0; i < a->nvars; i++)
-        if (a->vars[i].var != b->vars[i].var || a->vars[i].stride != b->vars[i].stride) return false;
-    for (int i = 0; i < a->ndyn; i++)
-        if (a->dyn[i].at != b->dyn[i].at || a->dyn[i].stride != b->dyn[i].stride) return false;
-    return true;
-}
-
 static void free_stores(void *user, const KIndex *x, int buf, bool is_store, const KStmt *innermost) {
     (void)innermost;
     Free *f = user;
@@ -102,7 +87,7 @@ static void free_stores(void *user, const KIndex *x, int buf, bool is_store, con
         f->ok = false;
         return;
     }
-    for (int i = 0; i < f->n; i++) f->ok &= stride_of(x, f->loops[i]->var) != 0 || f->loops[i]->extent == 1;
+    for (int i = 0; i < f->n; i++) f->ok &= kindex_stride(x, f->loops[i]->var) != 0 || f->loops[i]->extent == 1;
     f->store[f->stores] = x;
     f->buf[f->stores++] = buf;
 }
@@ -113,7 +98,7 @@ static void free_loads(void *user, const KIndex *x, int buf, bool is_store, cons
     bool stored = false, same = false;
     for (int i = 0; i < f->stores; i++) {
         stored |= f->buf[i] == buf;
-        same |= f->buf[i] == buf && same_index(f->store[i], x);
+        same |= f->buf[i] == buf && kindex_equal(f->store[i], x);
     }
     f->ok &= !stored || same;
 }
@@ -161,7 +146,7 @@ static void count_vectors(void *user, const KIndex *x, int buf, bool is_store, c
     int var = d->lane_var >= 0 ? d->lane_var : innermost ? innermost->var : -1;
     if (var < 0) return;
     if (!nest_is_vector(x, var, d->width)) {
-        d->others += stride_of(x, var) != 0;
+        d->others += kindex_stride(x, var) != 0;
         return;
     }
     int bytes = (int)dtype_bytes(d->k->bufs.at[buf].type);
@@ -203,7 +188,7 @@ static void look(void *user, const KIndex *x, int buf, bool is_store, const KStm
     (void)buf, (void)is_store;
     Shape *s = user;
     if (!innermost) return;
-    int64_t along = stride_of(x, innermost->var), across = s->point_var >= 0 ? stride_of(x, s->point_var) : 0;
+    int64_t along = kindex_stride(x, innermost->var), across = s->point_var >= 0 ? kindex_stride(x, s->point_var) : 0;
     s->along += along == 1 || along == -1;
     s->across += across == 1 || across == -1;
 }
@@ -272,7 +257,7 @@ static bool is_shared(const KExpr *x, Shared *s) { // and counts what is, at its
     bool all = true, each[3];
     for (int i = 0; i < x->nargs; i++) all &= each[i] = is_shared(x->args[i], s);
     if (x->op == K_LOAD) {
-        all = stride_of(&x->index, s->var) == 0 && x->index.nvars > 0;
+        all = kindex_stride(&x->index, s->var) == 0 && x->index.nvars > 0;
         for (int i = 0; i < x->index.ndyn; i++) all &= is_shared(x->index.dyn[i].at, s);
     }
     for (int i = 0; !all && i < x->nargs; i++) s->found += each[i] && (x->args[i]->nargs || x->args[i]->op == K_LOAD);

@@ -20,20 +20,9 @@ typedef struct Scan {
     DType type;
 } Scan;
 
-static const KExpr *bare(const KExpr *x) {
-    while (x->op == K_CAST) x = x->args[0];
-    return x;
-}
-
-static int64_t stride_of(const KIndex *x, int var) {
-    for (int i = 0; i < x->nvars; i++)
-        if (x->vars[i].var == var) return x->vars[i].stride;
-    return 0;
-}
-
 // Is `before` what `at` is one step of the variable earlier? without: and not an address over the variable.
 static bool is_before(const KIndex *before, const KIndex *at, int var, bool without) {
-    int64_t step = stride_of(at, var);
+    int64_t step = kindex_stride(at, var);
     if (at->ndyn || before->ndyn || !step || before->base != at->base - step) return false;
     int n = 0;
     for (int i = 0; i < at->nvars; i++) {
@@ -53,12 +42,12 @@ static bool match(const NestSection *s, Scan *out) {
     const KStmt *first = body->stmts.at[0], *loop = body->stmts.at[1];
     if (loop->chunk_var >= 0 || loop->body.stmts.n != 1 || loop->body.stmts.at[0]->kind != KSTMT_STORE) return false;
     const KStmt *store = loop->body.stmts.at[0];
-    const KExpr *sum = bare(store->value), *start = bare(first->value);
+    const KExpr *sum = kexpr_bare(store->value), *start = kexpr_bare(first->value);
     if (sum->op != K_ADD || start->op != K_LOAD || first->buf != store->buf ||
         !is_before(&first->index, &store->index, loop->var, true))
         return false;
     for (int side = 0; side < 2; side++) {
-        const KExpr *y = bare(sum->args[side]), *x = bare(sum->args[1 - side]);
+        const KExpr *y = kexpr_bare(sum->args[side]), *x = kexpr_bare(sum->args[1 - side]);
         if (y->op != K_LOAD || x->op != K_LOAD || y->buf != store->buf || x->buf != start->buf ||
             !is_before(&y->index, &store->index, loop->var, false) ||
             !is_before(&start->index, &x->index, loop->var, true))

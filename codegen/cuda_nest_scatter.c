@@ -52,17 +52,6 @@ static bool depends_on(const Kernel *k, const KExpr *x, int var) {
     return found;
 }
 
-static const KExpr *bare(const KExpr *x) {
-    while (x->op == K_CAST) x = x->args[0];
-    return x;
-}
-
-static int64_t stride_of(const KIndex *x, int var) {
-    for (int i = 0; i < x->nvars; i++)
-        if (x->vars[i].var == var) return x->vars[i].stride;
-    return 0;
-}
-
 // number == row, where row is one of the section's variables.
 static bool match_number(const Kernel *k, const NestSection *s, const KExpr *x, Scatter *out) {
     if (x->op != K_EQ) return false;
@@ -87,13 +76,6 @@ static bool match_condition(const Kernel *k, const NestSection *s, const KExpr *
             return true;
         }
     return false;
-}
-
-static bool same_index(const KIndex *a, const KIndex *b) {
-    if (a->base != b->base || a->nvars != b->nvars || a->ndyn || b->ndyn) return false;
-    for (int i = 0; i < a->nvars; i++)
-        if (a->vars[i].var != b->vars[i].var || a->vars[i].stride != b->vars[i].stride) return false;
-    return true;
 }
 
 static bool match(const Kernel *k, const NestSection *s, Scatter *out) {
@@ -121,23 +103,23 @@ static bool match(const Kernel *k, const NestSection *s, Scatter *out) {
     out->nrows = s->var[out->row].extent;
     out->ncolumns = out->blocks_outer = 1;
     for (int i = 0; i < s->nvars; i++) {
-        if (s->var[i].chunk_var >= 0 || !stride_of(&out->store->index, s->var[i].var)) return false;
+        if (s->var[i].chunk_var >= 0 || !kindex_stride(&out->store->index, s->var[i].var)) return false;
         if (i == out->row) continue;
         int var = s->var[i].var;
         bool outer = depends_on(k, out->number, var) || (out->also && depends_on(k, out->also, var));
         if (outer) out->outer[out->nouter++] = i, out->blocks_outer *= s->var[i].extent;
         else out->lanes[out->nlanes++] = i, out->ncolumns *= s->var[i].extent;
     }
-    const KExpr *v = bare(out->store->value), *base = NULL;
+    const KExpr *v = kexpr_bare(out->store->value), *base = NULL;
     if (out->store->index.ndyn) return false;
     if (v->op == K_ADD) {
         int side = v->args[0]->op == K_ACC;
-        base = bare(v->args[side]);
+        base = kexpr_bare(v->args[side]);
         v = v->args[1 - side];
         if (base->op != K_LOAD || base->index.ndyn) return false;
     }
     if (v->op != K_ACC || v->var != out->acc) return false;
-    out->in_place = base && base->buf == out->store->buf && same_index(&base->index, &out->store->index);
+    out->in_place = base && base->buf == out->store->buf && kindex_equal(&base->index, &out->store->index);
     return (out->in_place || !base || base->buf != out->store->buf) && out->nplaces > WORTH &&
            out->nplaces <= INT32_MAX && s->points <= UINT32_MAX / 2;
 }

@@ -88,15 +88,6 @@ void kindex_add(Kernel *k, KIndex *x, const KIndex *y, int64_t scale) {
     for (int i = 0; i < y->ndyn; i++) kindex_add_expr(k, x, y->dyn[i].at, y->dyn[i].stride * scale);
 }
 
-static bool index_equal(const KIndex *a, const KIndex *b) {
-    if (a->base != b->base || a->nvars != b->nvars || a->ndyn != b->ndyn) return false;
-    for (int i = 0; i < a->nvars; i++)
-        if (a->vars[i].var != b->vars[i].var || a->vars[i].stride != b->vars[i].stride) return false;
-    for (int i = 0; i < a->ndyn; i++)
-        if (a->dyn[i].at != b->dyn[i].at || a->dyn[i].stride != b->dyn[i].stride) return false;
-    return true;
-}
-
 // ---- statements
 
 static KStmt *stmt_add(Kernel *k, KBody *into, int kind) {
@@ -175,7 +166,7 @@ static bool expr_equal(const KExpr *a, const KExpr *b) {
         return false;
     for (int i = 0; i < a->nargs; i++)
         if (a->args[i] != b->args[i]) return false;
-    return a->op != K_LOAD || index_equal(&a->index, &b->index);
+    return a->op != K_LOAD || kindex_equal(&a->index, &b->index);
 }
 
 static void cons_grow(Kernel *k) {

@@ -141,6 +141,16 @@ void kbody_acc(Kernel *k, KBody *into, int acc, KReduce reduce);
 void kbody_update(Kernel *k, KBody *into, int acc, KExpr *value);
 void kernel_print(const Kernel *k, void *file); // FILE *
 
+// What those who render a kernel ask of it (ir/kernel_query.c).
+bool kindex_equal(const KIndex *a, const KIndex *b);
+int64_t kindex_stride(const KIndex *x, int var); // 0: the address does not move with it
+const KExpr *kexpr_bare(const KExpr *x);         // without casts
+bool kbody_updates(const KBody *body, int acc);  // also in loops
+bool kstmt_is_effect(const KStmt *s);            // a store or an update
+// Behind the last statement that takes effect together with the effect at `from`.
+int kbody_effects_end(const KBody *body, int from);
+bool kbody_updates_behind(const KBody *body, int at, int acc); // in a statement behind `at`
+
 // Expressions fold constants and simplify identities that are exact in IEEE arithmetic.
 KExpr *kb_const(Kernel *k, DType type, double value);
 KExpr *kb_var(Kernel *k, int var);

@@ -24,21 +24,6 @@ typedef struct Making {
     Vec(int64_t) counts;
 } Making;
 
-static bool has_gradient(const OpCase *k) { return !(k->flags & CASE_NO_GRADIENT); }
-
-static bool block_has_products(const Block *b) {
-    for (const Node *n = b->first; n; n = n->next)
-        if (n->op == OP_dot || n->op == OP_attend || (n->body && block_has_products(n->body))) return true;
-    return false;
-}
-
-static bool has_products(const OpCase *k) {
-    CaseCtx *c = case_open(k);
-    bool has = block_has_products(unit_func(c->unit, "train")->top);
-    case_close(c);
-    return has;
-}
-
 static CaseCtx *open_case(const Making *m) {
     CaseCtx *c = case_open(m->k);
     if (m->compute == DT_F32) return c;
@@ -55,7 +40,7 @@ static CaseCtx *open_case(const Making *m) {
 
 static bool passes_to(CaseCtx *c, const OpCase *k, const char *last) {
     PassOptions options = {
-        .first = has_gradient(k) ? "precision" : "shard", .last = last, .keep_gradients = has_gradient(k)};
+        .first = case_has_gradient(k) ? "precision" : "shard", .last = last, .keep_gradients = case_has_gradient(k)};
     return passes_run(c->unit, &options);
 }
 
@@ -67,7 +52,7 @@ static bool complain(const Making *m, const char *doing, const char *what) {
 // Seed 0: the outputs themselves; else how far rounding moves them.
 static bool evaluate(Making *m, uint64_t seed) {
     CaseCtx *c = open_case(m);
-    bool ok = !has_gradient(m->k) || passes_to(c, m->k, "autodiff");
+    bool ok = !case_has_gradient(m->k) || passes_to(c, m->k, "autodiff");
     Eval *e = ok ? eval_new(c->unit, c->arena) : NULL;
     if (ok) eval_perturb(e, seed);
     ok = ok && case_set(c, e) && eval_run(e, "train");
@@ -151,7 +136,7 @@ int kit_ops(FILE *out, const char *arch, int part, int parts) {
     static const DType types[] = {DT_F32, DT_BF16, DT_F16};
     for (int t = 0; t < 3; t++)
         for (int i = part; i < count; i += parts) {
-            if (t && !(has_gradient(&cases[i]) && has_products(&cases[i]))) continue;
+            if (t && !(case_has_gradient(&cases[i]) && case_has_products(&cases[i]))) continue;
             if (make_case(out, &cases[i], &machine, types[t])) done++;
             else failures++;
         }

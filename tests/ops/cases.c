@@ -254,3 +254,18 @@ void case_close(CaseCtx *c) {
     arena_free(c->scratch);
     arena_free(c->arena);
 }
+
+bool case_has_gradient(const OpCase *k) { return !(k->flags & CASE_NO_GRADIENT); }
+
+static bool block_has_products(const Block *b) {
+    for (const Node *n = b->first; n; n = n->next)
+        if (n->op == OP_dot || n->op == OP_attend || (n->body && block_has_products(n->body))) return true;
+    return false;
+}
+
+bool case_has_products(const OpCase *k) {
+    CaseCtx *c = case_open(k);
+    bool has = block_has_products(unit_func(c->unit, "train")->top);
+    case_close(c);
+    return has;
+}

@@ -56,6 +56,8 @@ const char *case_said(CaseCtx *c);                 // the messages so far
 bool case_set(const CaseCtx *c, Eval *e);          // all leaves
 CaseLeaf *case_leaf(CaseCtx *c, const char *name); // NULL if absent
 void case_close(CaseCtx *c);
+bool case_has_gradient(const OpCase *k);
+bool case_has_products(const OpCase *k); // dot or attend somewhere
 
 // For builders. Dimensions are names separated by blanks; each name has its extent in cases.c.
 const Axis *case_axis(CaseCtx *c, const char *name);

@@ -51,10 +51,8 @@ static void fail(const OpCase *k, const char *layout, const char *format, ...) {
     failures++;
 }
 
-static bool has_gradient(const OpCase *k) { return !(k->flags & CASE_NO_GRADIENT); }
-
 static bool passes_to(CaseCtx *c, const OpCase *k, const char *last) {
-    PassOptions options = {.first = has_gradient(k) ? "precision" : "shard", .last = last, .check_text = true};
+    PassOptions options = {.first = case_has_gradient(k) ? "precision" : "shard", .last = last, .check_text = true};
     options.keep_gradients = true;
     return passes_run(c->unit, &options);
 }
@@ -75,7 +73,7 @@ static void set_precision(CaseCtx *c) {
 static bool reference_make(Reference *r) {
     CaseCtx *c = case_open(r->k);
     set_precision(c);
-    bool ok = !has_gradient(r->k) || passes_to(c, r->k, "autodiff");
+    bool ok = !case_has_gradient(r->k) || passes_to(c, r->k, "autodiff");
     Eval *e = ok ? eval_new(c->unit, c->arena) : NULL;
     ok = ok && case_set(c, e) && eval_run(e, "train");
     if (!ok) fail(r->k, "reference", "%s", case_said(c));
@@ -97,7 +95,7 @@ static bool reference_make(Reference *r) {
 static bool reference_perturb(Reference *r, uint64_t seed) {
     CaseCtx *c = case_open(r->k);
     set_precision(c);
-    bool ok = !has_gradient(r->k) || passes_to(c, r->k, "autodiff");
+    bool ok = !case_has_gradient(r->k) || passes_to(c, r->k, "autodiff");
     Eval *e = ok ? eval_new(c->unit, c->arena) : NULL;
     if (ok) eval_perturb(e, seed);
     ok = ok && case_set(c, e) && eval_run(e, "train");
@@ -259,19 +257,6 @@ static void run_case(const OpCase *k) {
     arena_free(r.arena);
 }
 
-static bool block_has_products(const Block *b) {
-    for (const Node *n = b->first; n; n = n->next)
-        if (n->op == OP_dot || n->op == OP_attend || (n->body && block_has_products(n->body))) return true;
-    return false;
-}
-
-static bool has_products(const OpCase *k) {
-    CaseCtx *c = case_open(k);
-    bool has = block_has_products(unit_func(c->unit, "train")->top);
-    case_close(c);
-    return has;
-}
-
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     while (argc > 2 && !strncmp(argv[1], "--", 2)) {
@@ -289,8 +274,8 @@ int main(int argc, char **argv) {
     for (int half = 0; half < 2; half++) {
         compute = half ? DT_F16 : DT_BF16;
         for (int i = 0; i < count; i++)
-            if (i % parts == part && (!only || !strcmp(cases[i].name, only)) && has_gradient(&cases[i]) &&
-                has_products(&cases[i]))
+            if (i % parts == part && (!only || !strcmp(cases[i].name, only)) && case_has_gradient(&cases[i]) &&
+                case_has_products(&cases[i]))
                 run_case(&cases[i]);
     }
     printf("%d compiled layouts of %d cases, %d refused, %d outputs compared by their condition, %d failures\n", done,
