@@ -42,7 +42,8 @@ static CudaUse *use_of(const Jobs *jobs, CudaImage *image, const char *name, siz
 static void read_report(const Jobs *jobs, CudaImage *image, char *log) {
     CudaUse *use = NULL;
     static const char head[] = "Function properties for ";
-    for (char *line = strtok(log, "\n"); line; line = strtok(NULL, "\n")) {
+    char *rest = NULL;
+    for (char *line = strtok_r(log, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         char *name = strstr(line, head);
         if (name) {
             name += strlen(head);

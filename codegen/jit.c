@@ -4,7 +4,6 @@
 #include <llvm-c/Core.h>
 #include <llvm-c/Error.h>
 #include <llvm-c/LLJIT.h>
-#include <llvm-c/Target.h>
 #include <stdlib.h>
 
 struct Jit {
@@ -19,12 +18,9 @@ static Status take_error(const char *what, LLVMErrorRef error) {
 }
 
 Status jit_make(Jit **out_jit) {
+    STATUS_TRY(target_initialise());
     Jit *jit = calloc(1, sizeof *jit);
     if (!jit) return status_make(STATUS_MEMORY, "out of memory");
-    if (LLVMInitializeNativeTarget() || LLVMInitializeNativeAsmPrinter()) {
-        free(jit);
-        return status_make(STATUS_UNSUPPORTED, "this LLVM cannot make code for the processor it runs on");
-    }
     LLVMErrorRef error = LLVMOrcCreateLLJIT(&jit->lljit, NULL);
     if (error) {
         free(jit);

@@ -6,6 +6,7 @@
 #include <llvm-c/Error.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/Transforms/PassBuilder.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,10 +60,23 @@ static Status unknown_processor(const char *name) {
     return status_make(STATUS_INVALID, "unknown processor '%s'; known: native, %s", name, known);
 }
 
+// LLVM's list of targets is the process', and is not guarded.
+static bool is_initialised;
+static void initialise(void) {
+    is_initialised =
+        !LLVMInitializeNativeTarget() && !LLVMInitializeNativeAsmPrinter() && !LLVMInitializeNativeAsmParser();
+}
+
+Status target_initialise(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, initialise);
+    if (is_initialised) return status_ok();
+    return status_make(STATUS_UNSUPPORTED, "this LLVM cannot make code for the processor it runs on");
+}
+
 Status target_make(const char *name, CpuTarget *out_target) {
     memset(out_target, 0, sizeof *out_target);
-    if (LLVMInitializeNativeTarget() || LLVMInitializeNativeAsmPrinter() || LLVMInitializeNativeAsmParser())
-        return status_make(STATUS_UNSUPPORTED, "this LLVM cannot make code for the processor it runs on");
+    STATUS_TRY(target_initialise());
     bool native = !name || !strcmp(name, "native");
     CpuTarget t = {0};
     Level level = LEVEL_SSE2;

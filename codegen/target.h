@@ -19,6 +19,9 @@ typedef struct CpuTarget {
     LLVMTargetMachineRef machine;
 } CpuTarget;
 
+// Before anything else of LLVM; once a process, from any thread.
+Status target_initialise(void);
+
 // name: NULL or "native" for the processor this runs on, else an -mcpu name (x86-64, x86-64-v3, skylake-avx512, ...).
 // An unknown name is STATUS_INVALID and lists the known ones. Release with target_free (which takes zeroed targets
 // too).

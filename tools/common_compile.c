@@ -4,12 +4,11 @@
 #include "ir/verify.h"
 #include "passes/pass.h"
 #include "passes/pipeline.h"
+#include "tools/common_output.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 double now_seconds(void) {
     struct timespec t;
@@ -42,28 +41,9 @@ char *read_whole(Arena *a, const char *path, size_t *out_size) {
 }
 
 bool write_whole(const char *path, const void *data, size_t size) {
-    if (!strcmp(path, "-")) return fwrite(data, 1, size, stdout) == size && !fflush(stdout);
-    char temporary[4096];
-    struct stat st;
-    if (!stat(path, &st) && !S_ISREG(st.st_mode)) { // a device or pipe is written to, never replaced
-        FILE *f = fopen(path, "wb");
-        bool ok = f && fwrite(data, 1, size, f) == size;
-        if (f && fclose(f)) ok = false;
-        if (!ok) fprintf(stderr, "%s: cannot write: %s\n", path, strerror(errno));
-        return ok;
-    }
-    if (snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid()) >= (int)sizeof temporary) {
-        fprintf(stderr, "%s: the name is too long\n", path);
-        return false;
-    }
-    FILE *f = fopen(temporary, "wb");
-    bool ok = f && fwrite(data, 1, size, f) == size;
-    ok = f && !fclose(f) && ok && !rename(temporary, path);
-    if (!ok) {
-        fprintf(stderr, "%s: cannot write: %s\n", path, strerror(errno));
-        if (f) unlink(temporary);
-    }
-    return ok;
+    Status s = output_write(path, data, size);
+    if (status_failed(&s)) fprintf(stderr, "%s\n", s.message);
+    return !status_failed(&s);
 }
 
 bool compile_load(const CompileRequest *r, Compilation *c) { return compile_load_to(r, stderr, c); }

@@ -37,7 +37,6 @@ void compile_end(Compilation *c);
 
 // Reads a whole file into the arena; NULL after saying why on stderr.
 char *read_whole(Arena *a, const char *path, size_t *out_size);
-// Writes through a temporary file beside it, so that a failure leaves no partial output. "-" is stdout; devices and
-// pipes are written to as they are. False after saying why.
+// output_write; false after saying why on stderr.
 bool write_whole(const char *path, const void *data, size_t size);
 double now_seconds(void); // monotonic

@@ -25,7 +25,8 @@ static Status read_gemm(const Machine *m, CodegenOptions *out) {
                    : status_ok();
 }
 
-static Status read_target(Machine *m, CodegenOptions *out) {
+Status machine_choose(Machine *m, CodegenOptions *out) {
+    out->mcpu = m->mcpu;
     STATUS_TRY(read_gemm(m, out));
     const char *t = m->target;
     if (!t || !strcmp(t, "cpu"))
@@ -42,8 +43,7 @@ static Status read_target(Machine *m, CodegenOptions *out) {
 }
 
 bool machine_read(Machine *m, const char *tool, CodegenOptions *out) {
-    out->mcpu = m->mcpu;
-    Status s = read_target(m, out);
+    Status s = machine_choose(m, out);
     if (status_failed(&s)) fprintf(stderr, "%s: %s\n", tool, s.message);
     return !status_failed(&s);
 }

@@ -20,5 +20,7 @@ typedef struct Machine {
     {"--gemm", "generated|cublaslt|auto", "products on a GPU (generated)", OPTION_TEXT, &(m)->gemm}
 // clang-format on
 
-// Fills in mcpu, cuda and gemm. False after a line on stderr.
+// Fills in mcpu, cuda and gemm; cuda points into the machine.
+Status machine_choose(Machine *machine, CodegenOptions *out_options);
+// The same; false after a line on stderr.
 bool machine_read(Machine *machine, const char *tool, CodegenOptions *out_options);

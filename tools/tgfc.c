@@ -7,13 +7,12 @@
 #include "tools/common_compile.h"
 #include "tools/common_draw.h"
 #include "tools/common_machine.h"
+#include "tools/common_output.h"
 #include "tools/common_overlap.h"
+#include "tools/common_places.h"
 #include "tools/common_stats.h"
-#include "tools/tgfc_places.h"
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 typedef struct Flags {
     const char *output, *header, *strategy, *emit, *before, *after, *from_ir, *check_plan, *depfile;
@@ -100,14 +99,10 @@ static int emit_object(const Flags *f, Compilation *c, const CodegenOptions *o) 
     CodegenObject object = {0};
     Status s = codegen_object(c->unit, o, &object);
     if (status_failed(&s)) return failed(&s, c);
-    bool ok = !f->header || write_whole(f->header, object.header, strlen(object.header));
-    if (ok && !write_whole(f->output, object.bytes, object.size)) {
-        struct stat st;
-        if (f->header && !lstat(f->header, &st) && S_ISREG(st.st_mode)) unlink(f->header); // both or none
-        ok = false;
-    }
+    s = output_object(&object, f->output, f->header);
+    if (status_failed(&s)) fprintf(stderr, "%s\n", s.message);
     codegen_object_free(&object);
-    return ok ? 0 : 1;
+    return status_failed(&s);
 }
 
 static int compile(const Flags *f, const CodegenOptions *machine, const char *path) {

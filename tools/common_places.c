@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tools/tgfc_places.h"
+#include "tools/common_places.h"
 #include "ir/recipe.h"
 #include "ir/strategy.h"
 #include "ir/text.h"
