@@ -15,6 +15,8 @@ typedef struct Chunk {
 struct Arena {
     Chunk *chunks;
     size_t total;
+    ArenaCatch *under; // the catch that frees it; then it is in the catch's list
+    Arena *next, *before;
 };
 
 enum { CHUNK_BYTES = 64 * 1024, ALIGN = 16 };
@@ -27,15 +29,60 @@ static void (*oom_handler)(void) = oom_abort;
 
 void arena_on_oom(void (*handler)(void)) { oom_handler = handler ? handler : oom_abort; }
 
-static void *must(void *p) {
-    if (!p) {
-        oom_handler();
-        abort();
+static _Thread_local ArenaCatch *innermost;
+
+static void list_add(Arena *a, ArenaCatch *c) {
+    a->under = c;
+    a->before = NULL;
+    a->next = c ? c->made : NULL;
+    if (a->next) a->next->before = a;
+    if (c) c->made = a;
+}
+
+static void list_remove(Arena *a) {
+    if (!a->under) return;
+    if (a->next) a->next->before = a->before;
+    if (a->before) a->before->next = a->next;
+    else a->under->made = a->next;
+    a->under = NULL;
+}
+
+void arena_catch_begin(ArenaCatch *c) {
+    c->outer = innermost;
+    c->made = NULL;
+    innermost = c;
+}
+
+void arena_catch_end(ArenaCatch *c) {
+    innermost = c->outer;
+    while (c->made) {
+        Arena *a = c->made;
+        list_remove(a);
+        list_add(a, c->outer);
     }
+}
+
+void arena_exhausted(void) {
+    ArenaCatch *c = innermost;
+    if (c) {
+        while (c->made) arena_free(c->made);
+        innermost = c->outer;
+        longjmp(c->place, 1);
+    }
+    oom_handler();
+    abort();
+}
+
+static void *must(void *p) {
+    if (!p) arena_exhausted();
     return p;
 }
 
-Arena *arena_new(void) { return must(calloc(1, sizeof(Arena))); }
+Arena *arena_new(void) {
+    Arena *a = must(calloc(1, sizeof(Arena)));
+    list_add(a, innermost);
+    return a;
+}
 
 void arena_reset(Arena *a) {
     for (Chunk *c = a->chunks, *next; c; c = next) {
@@ -48,17 +95,20 @@ void arena_reset(Arena *a) {
 
 void arena_free(Arena *a) {
     if (!a) return;
+    list_remove(a);
     arena_reset(a);
     free(a);
 }
 
-void *arena_alloc(Arena *a, size_t bytes) {
-    if (bytes > SIZE_MAX / 2) must(NULL);
+// NULL: out of memory.
+static void *try_alloc(Arena *a, size_t bytes) {
+    if (bytes > SIZE_MAX / 2) return NULL;
     bytes = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     Chunk *c = a->chunks;
     if (!c || c->size - c->used < bytes) {
         size_t size = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
-        c = must(malloc(sizeof(Chunk) + size));
+        c = malloc(sizeof(Chunk) + size);
+        if (!c) return NULL;
         c->size = size;
         c->used = 0;
         // A chunk made for one large object goes behind the current one, whose room is still good.
@@ -74,6 +124,15 @@ void *arena_alloc(Arena *a, size_t bytes) {
     c->used += bytes;
     a->total += bytes;
     return memset(p, 0, bytes);
+}
+
+void *arena_alloc(Arena *a, size_t bytes) { return must(try_alloc(a, bytes)); }
+
+void *arena_take(Arena *a, void *block, size_t bytes) {
+    void *p = try_alloc(a, bytes);
+    if (p && bytes) memcpy(p, block, bytes);
+    free(block);
+    return must(p);
 }
 
 void *arena_dup(Arena *a, const void *from, size_t bytes) {

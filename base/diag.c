@@ -61,12 +61,13 @@ static void show_line(Diag *d, Loc at) {
 }
 
 static void say(Diag *d, Loc at, const char *kind, const char *colour, const char *format, va_list ap) {
-    if (at.file) fprintf(d->out, "%s:%d:%d: ", at.file, at.line, at.col);
+    if (at.file && !at.col) fprintf(d->out, "%s:%d: ", at.file, at.line);
+    else if (at.file) fprintf(d->out, "%s:%d:%d: ", at.file, at.line, at.col);
     else fputs("tgf: ", d->out);
     fprintf(d->out, d->colour ? "\033[1;%sm%s:\033[0m " : "%.0s%s: ", colour, kind);
     vfprintf(d->out, format, ap);
     fputc('\n', d->out);
-    if (at.file) show_line(d, at);
+    if (at.file && at.col) show_line(d, at);
 }
 
 #define SAY(kind, colour)                                                                                              \

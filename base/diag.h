@@ -11,6 +11,7 @@
 typedef struct Loc {
     Str file;               // NULL: nowhere
     int line, col, end_col; // from 1; end_col is one past the last column on the same line (0: unknown)
+                            // col 0: the whole line, of a source that is not shown (dsl.h: the caller's)
 } Loc;
 
 typedef struct Diag Diag;

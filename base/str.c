@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/str.h"
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -68,6 +69,17 @@ Str str_internf(StrTable *t, const char *format, ...) {
     }
     va_end(again);
     return str_intern_n(t, s, (size_t)n);
+}
+
+int str_utf8(const char *s, size_t n) {
+    const unsigned char *t = (const unsigned char *)s;
+    unsigned char c = n ? *t : 0;
+    int size = c < 0x80 ? 1 : c >= 0xC2 && c < 0xE0 ? 2 : c >= 0xE0 && c < 0xF0 ? 3 : c >= 0xF0 && c < 0xF5 ? 4 : 0;
+    bool ok = size && (size_t)size <= n && c;
+    for (int j = 1; ok && j < size; j++) ok = (t[j] & 0xC0) == 0x80;
+    if (ok && size == 3) ok = !(c == 0xE0 && t[1] < 0xA0) && !(c == 0xED && t[1] >= 0xA0);
+    if (ok && size == 4) ok = !(c == 0xF0 && t[1] < 0x90) && !(c == 0xF4 && t[1] >= 0x90);
+    return ok ? size : 0;
 }
 
 int str_distance(const char *a, const char *b, int limit) {

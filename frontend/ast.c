@@ -241,10 +241,8 @@ static void print_strategy(const StrategyDecl *s, FILE *out) {
     fprintf(out, "strategy %s {\n", s->name.str);
     for (int i = 0; i < s->lines.n; i++) {
         const Line *l = &s->lines.at[i];
-        bool assignment = l->options.n && l->options.at[0].key.loc.col == l->head.loc.col &&
-                          l->options.at[0].key.loc.line == l->head.loc.line;
         fputs("    ", out);
-        if (!assignment) fprintf(out, "%s ", l->head.str);
+        if (!l->assignment) fprintf(out, "%s ", l->head.str);
         print_names(&l->names, ", ", out);
         if (l->over.n) {
             fputs(" over ", out);

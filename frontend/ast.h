@@ -151,6 +151,7 @@ typedef Vec(Option) Options;
 // A line of a strategy: HEAD [options] | HEAD names [over names] [options].
 typedef struct Line {
     Name head;
+    bool assignment; // the first option begins the line: head is its key
     Names names, over;
     Options options;
 } Line;
@@ -194,9 +195,10 @@ typedef struct Decl {
 typedef Vec(Decl) Decls;
 
 typedef struct Source { // one file
-    Str path;           // as shown in messages
-    const char *text;
+    Str path;         // as shown in messages
+    const char *text; // NULL: made by a program (dsl.h)
     size_t size;
+    Loc loc; // of messages on the whole
     Decls decls;
 } Source;
 

@@ -434,7 +434,7 @@ void check_names(Front *f) {
     Walk w = {.f = f};
     for (int i = 0; i < f->blocks.n; i++) walk_block(&w, f->blocks.at[i], f->blocks.at[i]->name.loc);
     if (!f->model) {
-        diag_error(f->diag, (Loc){f->sources.n ? f->sources.at[0]->path : NULL, 1, 1, 0}, "this program has no model");
+        diag_error(f->diag, f->sources.n ? f->sources.at[0]->loc : (Loc){0}, "this program has no model");
         return;
     }
     Scope s = {.f = f};

@@ -61,7 +61,8 @@ static void read_stages(Front *f, Strategy *s, const Option *o) {
 // The line of a pipeline splits one axis over one mesh axis, and there is one such line.
 static bool pipe_line(Front *f, Strategy *s, const Line *l, const Option *o, MeshSet over) {
     Loc at = l->names.at[0].loc;
-    if (s->pipe_loc.file && (s->pipe_loc.line != at.line || s->pipe_loc.file != at.file)) {
+    bool here = s->pipe_loc.line == at.line && s->pipe_loc.file == at.file && s->pipe_loc.col == at.col;
+    if (s->pipe_loc.file && (!here || (s->pipe_axis && strcmp(s->pipe_axis->name, l->names.at[0].str)))) {
         diag_error(f->diag, o->key.loc, "a strategy has one pipeline");
         diag_note(f->diag, s->pipe_loc, "the first is here");
         return false;
@@ -116,7 +117,8 @@ static const Node *repeat_along(const PipeCheck *c, const Axis *axis) {
 static Loc key_loc(const PipeCheck *c, const char *key, Loc otherwise) {
     for (int i = 0; i < c->f->strategy_decls.n; i++) {
         const StrategyDecl *d = c->f->strategy_decls.at[i];
-        for (int j = 0; d->name.loc.line == c->s->loc.line && d->name.loc.file == c->s->loc.file && j < d->lines.n; j++)
+        if (strcmp(d->name.str, c->s->name)) continue;
+        for (int j = 0; j < d->lines.n; j++)
             for (int k = 0; k < d->lines.at[j].options.n; k++)
                 if (!strcmp(d->lines.at[j].options.at[k].key.str, key)) return d->lines.at[j].options.at[k].key.loc;
     }

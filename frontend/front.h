@@ -15,7 +15,7 @@ struct Front {
     Arena *arena;
     StrTable *strs;
     Diag *diag;
-    Vec(Source *) sources;
+    Vec(const Source *) sources;
     Vec(const char *) files; // read from disk
     AxisDecls axes;
     BlockDecls blocks;

@@ -29,6 +29,7 @@ typedef struct FrontendOptions {
     const char *path; // of the main file, as shown in messages
     const char *text; // the main file's text when it is in memory (then `size` bytes); NULL: read `path`
     size_t size;
+    const struct Source *source; // or the main file as a program made it (dsl.h), already in order; then path is its own
     const FrontendText *files; // `use` looks here first, by the path relative to the main file's folder
     int nfiles;
     bool no_disk; // `use` finds only what is in `files`

@@ -61,7 +61,7 @@ static const FrontendText *find_text(const Front *f, const char *path) {
 
 static void load_use(Load *l, const Source *user, Name use) {
     Front *f = l->front;
-    const char *path = folder_join(f->arena, user->path, use.str);
+    const char *path = user->text ? folder_join(f->arena, user->path, use.str) : use.str;
     const FrontendText *memory = find_text(f, path);
     const char *key = path;
     if (!*use.str) {
@@ -74,8 +74,7 @@ static void load_use(Load *l, const Source *user, Name use) {
     }
     if (!memory) {
         char *real = realpath(path, NULL);
-        if (real) key = arena_printf(f->arena, "%s", real);
-        free(real);
+        if (real) key = arena_take(f->arena, real, strlen(real) + 1);
     }
     for (int i = 0; i < l->files.n; i++) {
         if (strcmp(l->files.at[i].key, key)) continue;
@@ -107,6 +106,8 @@ static void load_use(Load *l, const Source *user, Name use) {
 
 static void add_block(Front *f, BlockDecl *b, bool is_std) {
     b->is_std = is_std;
+    b->mark = 0; // a program made by calls is loaded more than once
+    b->failed = false;
     for (int i = 0; i < f->blocks.n; i++) {
         const BlockDecl *old = f->blocks.at[i];
         DUPLICATE(old->name.str == b->name.str && old->is_std == is_std, "block", b->name.str, b->name.loc,
@@ -160,21 +161,25 @@ static void add_decl(Load *l, const Source *source, const Decl *d, bool is_std, 
     }
 }
 
+static void add_decls(Load *l, const Source *s, bool is_std, bool parsed) {
+    l->depth++;
+    for (int i = 0; i < s->decls.n; i++) add_decl(l, s, &s->decls.at[i], is_std, parsed);
+    l->depth--;
+}
+
 static bool load_source(Load *l, const char *path, const char *text, size_t size, bool is_std) {
     Front *f = l->front;
     Source *s = NEW(f->arena, Source);
     *s = (Source){.path = str_intern(f->strs, path), .text = text, .size = size};
+    s->loc = (Loc){s->path, 1, 1, 0};
     diag_source(f->diag, s->path, text, size);
     if (!is_std) vec_push(f->arena, &f->sources, s);
     if (size > SOURCE_BYTES_MAX) {
-        diag_error(f->diag, (Loc){s->path, 1, 1, 0}, "this text is too large (more than %d MB)",
-                   SOURCE_BYTES_MAX >> 20);
+        diag_error(f->diag, s->loc, "this text is too large (more than %d MB)", SOURCE_BYTES_MAX >> 20);
         return false;
     }
     bool ok = source_parse(s, f->arena, f->strs, f->diag);
-    l->depth++;
-    for (int i = 0; i < s->decls.n; i++) add_decl(l, s, &s->decls.at[i], is_std, ok);
-    l->depth--;
+    add_decls(l, s, is_std, ok);
     return ok;
 }
 
@@ -183,13 +188,18 @@ bool load_program(Front *f) {
     Load l = {.front = f};
     int before = diag_errors(f->diag);
     load_source(&l, "std.tgf", std_tgf, std_tgf_size, true);
+    if (o->source) {
+        vec_push(f->arena, &f->sources, o->source);
+        add_decls(&l, o->source, false, true);
+        if (o->extra) load_source(&l, "(given)", o->extra, strlen(o->extra), false);
+        return diag_errors(f->diag) == before;
+    }
     const char *text = o->text;
     size_t size = o->size;
     if (!text) text = read_disk(f, o->path, (Loc){0}, &size);
     if (!text) return false;
     char *real = o->text ? NULL : realpath(o->path, NULL);
-    const char *key = arena_printf(f->arena, "%s", real ? real : o->path);
-    free(real);
+    const char *key = real ? arena_take(f->arena, real, strlen(real) + 1) : o->path;
     vec_push(f->arena, &l.files, ((Opened){key, o->path, true}));
     load_source(&l, o->path, text, size, false);
     if (o->extra) load_source(&l, "(given)", o->extra, strlen(o->extra), false);

@@ -193,14 +193,14 @@ exprs: expr { $$ = NEW(A, Exprs); PUSH($$, $1); } | exprs ',' expr { $$ = $1; PU
 lines: %empty { $$ = NEW(A, Lines); }
     | lines line T_NEWLINE { $$ = $1; PUSH($$, *$2); }
     | lines error T_NEWLINE { $$ = $1; yyerrok; };
-line: option { $$ = NEW(A, Line); $$->head = $1->key; PUSH(&$$->options, *$1); }
-    | option ',' options { $$ = NEW(A, Line); $$->head = $1->key; PUSH(&$$->options, *$1);
+line: option { $$ = NEW(A, Line); $$->head = $1->key; $$->assignment = true; PUSH(&$$->options, *$1); }
+    | option ',' options { $$ = NEW(A, Line); $$->head = $1->key; $$->assignment = true; PUSH(&$$->options, *$1);
                            for (int i = 0; i < $3->n; i++) PUSH(&$$->options, $3->at[i]); }
     | name options { $$ = NEW(A, Line); $$->head = $1; $$->options = *$2; }
     | name names trailer { $$ = NEW(A, Line); $$->head = $1; $$->names = *$2; $$->options = *$3; }
     | name T_BLOCK trailer { $$ = NEW(A, Line); $$->head = $1; $$->options = *$3;
                              PUSH(&$$->names, ((Name){str_intern(p->strs, "block"), @2})); }
-    | name names T_OVER names trailer { $$ = NEW(A, Line); *$$ = (Line){$1, *$2, *$4, *$5}; };
+    | name names T_OVER names trailer { $$ = NEW(A, Line); $$->head = $1; $$->names = *$2; $$->over = *$4; $$->options = *$5; };
 option: name '=' word { $$ = NEW(A, Option); *$$ = (Option){.key = $1, .value = $3}; }
     | name '=' string { $$ = NEW(A, Option); *$$ = (Option){.key = $1, .value = $3, .quoted = true}; };
 options: option { $$ = NEW(A, Options); PUSH($$, *$1); } | options ',' option { $$ = $1; PUSH($$, *$3); };

@@ -12,6 +12,7 @@
 
 typedef struct Printer {
     FILE *out;
+    bool locations;
     const Unit *u;
     Arena *arena;       // its own, freed at the end
     const char **names; // by value id
@@ -103,8 +104,8 @@ static void print_axes(FILE *out, const char *keyword, const Axes *axes) {
 }
 
 // @file:line:column, the file in quotes when it is not one plain word.
-static void print_loc(FILE *out, Loc at) {
-    if (!at.file) return;
+static void print_loc(FILE *out, Loc at, bool locations) {
+    if (!at.file || !locations) return;
     fputs(" @", out);
     bool plain = *at.file;
     for (const char *c = at.file; *c; c++) plain &= (unsigned char)*c > ' ' && *c != '"';
@@ -155,7 +156,7 @@ static void print_node(Printer *p, const Node *n, int depth) {
         print_string(out, n->scope);
     }
     if (n->again) fputs(" again", out);
-    print_loc(out, n->loc);
+    print_loc(out, n->loc, p->locations);
     if (n->body) {
         fputs(" {\n", out);
         print_block(p, n->body, depth + 1);
@@ -176,20 +177,22 @@ static void print_block(Printer *p, const Block *b, int depth) {
     for (const Node *n = b->first; n; n = n->next) print_node(p, n, depth);
 }
 
-static Printer printer_new(const Func *f, FILE *out) {
-    Printer p = {.out = out, .u = f->unit, .arena = arena_new()};
+static Printer printer_new(const Func *f, FILE *out, bool locations) {
+    Printer p = {.out = out, .locations = locations, .u = f->unit, .arena = arena_new()};
     p.names = NEW_ARRAY(p.arena, const char *, f->next_id);
     return p;
 }
 
-void func_print(const Func *f, FILE *out) {
-    Printer p = printer_new(f, out);
+static void print_func(const Func *f, FILE *out, bool locations) {
+    Printer p = printer_new(f, out, locations);
     fprintf(out, "func %s\n", f->name);
     print_block(&p, f->top, 1);
     arena_free(p.arena);
 }
 
-static void print_recipe(const Recipe *r, FILE *out) {
+void func_print(const Func *f, FILE *out) { print_func(f, out, true); }
+
+static void print_recipe(const Recipe *r, FILE *out, bool locations) {
     static const char *const optimizers[] = {"adamw", "sgd"}, *const schedules[] = {"constant", "linear", "cosine"};
     fprintf(out, "recipe %s schedule %s", optimizers[r->optimizer], schedules[r->schedule]);
     const struct {
@@ -219,11 +222,11 @@ static void print_recipe(const Recipe *r, FILE *out) {
     }
     if (r->data) fputs(" data ", out), print_string(out, r->data);
     if (r->validation) fputs(" validation ", out), print_string(out, r->validation);
-    print_loc(out, r->loc);
+    print_loc(out, r->loc, locations);
     fputc('\n', out);
 }
 
-static void print_recompute(const Strategy *s, FILE *out) {
+static void print_recompute(const Strategy *s, FILE *out, bool locations) {
     if (s->recompute != RECOMPUTE_NOTHING) {
         fputs("    recompute", out);
         if (s->recompute == RECOMPUTE_BLOCK) fputs(" block", out);
@@ -232,19 +235,19 @@ static void print_recompute(const Strategy *s, FILE *out) {
             fputs(i ? ", " : " ", out);
             print_string(out, s->recompute_names[i]);
         }
-        print_loc(out, s->recompute_loc);
+        print_loc(out, s->recompute_loc, locations);
         fputc('\n', out);
     }
     if (!s->memory) return;
     fprintf(out, "    memory %" PRId64, s->memory);
-    print_loc(out, s->memory_loc);
+    print_loc(out, s->memory_loc, locations);
     fputc('\n', out);
 }
 
-static void print_pipe(const Strategy *s, FILE *out) {
+static void print_pipe(const Strategy *s, FILE *out, bool locations) {
     if (s->microbatches) {
         fprintf(out, "    microbatches %" PRId64, s->microbatches);
-        print_loc(out, s->microbatches_loc);
+        print_loc(out, s->microbatches_loc, locations);
         fputc('\n', out);
     }
     if (!s->pipe_axis) return;
@@ -253,21 +256,21 @@ static void print_pipe(const Strategy *s, FILE *out) {
     if (s->schedule == PIPE_FILE) fputc(' ', out), print_string(out, s->schedule_file);
     fprintf(out, " chunks %d", s->chunks);
     for (int i = 0; i < s->nstages; i++) fprintf(out, "%s%" PRId64, i ? ", " : " stages ", s->stages[i]);
-    print_loc(out, s->pipe_loc);
+    print_loc(out, s->pipe_loc, locations);
     fputc('\n', out);
 }
 
-static void print_precision(const Strategy *s, FILE *out) {
+static void print_precision(const Strategy *s, FILE *out, bool locations) {
     if (!s->has_precision) return;
     fprintf(out, "    precision %s master %s reduce %s", dtype_name(s->compute), dtype_name(s->master),
             dtype_name(s->reduce));
     if (s->compute == DT_F16) fprintf(out, " scale %" PRId64, s->scale);
     if (s->tf32) fputs(" dot tf32", out);
-    print_loc(out, s->precision_loc);
+    print_loc(out, s->precision_loc, locations);
     fputc('\n', out);
 }
 
-void unit_print(const Unit *u, FILE *out) {
+static void print_unit(const Unit *u, FILE *out, bool locations) {
     fputs("unit ", out);
     print_string(out, u->name ? u->name : "");
     fputc('\n', out);
@@ -278,14 +281,14 @@ void unit_print(const Unit *u, FILE *out) {
     for (int i = 0; i < u->axes.n; i++) {
         fprintf(out, "axis %s=%" PRId64, u->axes.at[i]->name, u->axes.at[i]->extent);
         if (u->axes.at[i]->whole) fprintf(out, " of %s", u->axes.at[i]->whole->name);
-        print_loc(out, u->axes.at[i]->loc);
+        print_loc(out, u->axes.at[i]->loc, locations);
         fputc('\n', out);
     }
     if (u->strategy) {
         const Strategy *s = u->strategy;
         fputs("strategy ", out);
         print_string(out, s->name);
-        print_loc(out, s->loc);
+        print_loc(out, s->loc, locations);
         fputc('\n', out);
         for (int i = 0; i < s->mesh.n; i++)
             fprintf(out, "    over %s=%" PRId64 "\n", s->mesh.axis[i].name, s->mesh.axis[i].extent);
@@ -295,33 +298,36 @@ void unit_print(const Unit *u, FILE *out) {
             if (s->splits[i].between) fputs(" between", out);
             if (s->splits[i].attention) fprintf(out, " attention %s", attention_name(s->splits[i].attention));
             if (s->splits[i].counted) fputs(" counted", out);
-            print_loc(out, s->splits[i].loc);
+            print_loc(out, s->splits[i].loc, locations);
             fputc('\n', out);
         }
         if (s->shard) {
             fprintf(out, "    shard %s on ", shard_name(s->shard));
             print_mesh_set(out, &s->mesh, s->shard_over, ", ");
-            print_loc(out, s->shard_loc);
+            print_loc(out, s->shard_loc, locations);
             fputc('\n', out);
         }
         for (OffloadSet bit = 1; bit < OFFLOAD_END; bit <<= 1)
             if (s->offload & bit)
                 fprintf(out, "%s%s", s->offload & (bit - 1) ? ", " : "    offload ", offload_name(bit));
         if (s->offload) {
-            print_loc(out, s->offload_loc);
+            print_loc(out, s->offload_loc, locations);
             fputc('\n', out);
         }
-        print_recompute(s, out);
-        print_pipe(s, out);
-        print_precision(s, out);
+        print_recompute(s, out, locations);
+        print_pipe(s, out, locations);
+        print_precision(s, out, locations);
     }
-    if (u->recipe) print_recipe(u->recipe, out);
+    if (u->recipe) print_recipe(u->recipe, out, locations);
     for (int i = 0; i < u->funcs.n; i++) {
         fputc('\n', out);
-        func_print(u->funcs.at[i], out);
+        print_func(u->funcs.at[i], out, locations);
     }
     if (u->pipeline) pipeline_print(u, out);
 }
+
+void unit_print(const Unit *u, FILE *out) { print_unit(u, out, true); }
+void unit_print_bare(const Unit *u, FILE *out) { print_unit(u, out, false); }
 
 char *node_line(const Node *n, Arena *a) {
     char *text = NULL;
@@ -334,7 +340,7 @@ char *node_line(const Node *n, Arena *a) {
         free(text);
         return "";
     }
-    Printer p = printer_new(b->func, out);
+    Printer p = printer_new(b->func, out, true);
     Node alone = *n;
     alone.body = NULL;
     print_node(&p, &alone, 0);
@@ -352,7 +358,5 @@ char *type_text(const Type *t, const Mesh *m, Arena *a) {
     if (!out) return "";
     print_type(out, t, m);
     fclose(out);
-    char *copy = arena_dup(a, text, size + 1);
-    free(text);
-    return copy;
+    return arena_take(a, text, size + 1);
 }

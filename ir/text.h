@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 void unit_print(const Unit *u, FILE *out);
+void unit_print_bare(const Unit *u, FILE *out); // without the places in the source
 void func_print(const Func *f, FILE *out);
 void pipeline_print(const Unit *u, FILE *out); // the section behind the functions
 void string_print(const char *s, FILE *out);   // in quotes

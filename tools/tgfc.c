@@ -16,7 +16,7 @@
 
 typedef struct Flags {
     const char *output, *header, *strategy, *emit, *before, *after, *from_ir, *check_plan, *depfile;
-    bool check, stats, depend, version, passes;
+    bool check, stats, depend, version, passes, no_locations;
     OptionList defines;
     Machine machine;
 } Flags;
@@ -84,7 +84,7 @@ static int emit_text(const Flags *f, Compilation *c, const CodegenOptions *o) {
     Status s = status_ok();
     static const char *const kinds[] = {"kernels", "plan", "llvm", "asm"};
     if (!strcmp(f->emit, "ast")) frontend_print_ast(&c->front, out);
-    else if (!strcmp(f->emit, "ir")) unit_print(c->unit, out);
+    else if (!strcmp(f->emit, "ir")) (f->no_locations ? unit_print_bare : unit_print)(c->unit, out);
     else if (is_drawing(f->emit)) draw(c->unit, f->emit, out);
     for (int i = 0; i < 4; i++)
         if (!strcmp(f->emit, kinds[i])) s = codegen_print(c->unit, o, (CodegenText)i, out);
@@ -163,6 +163,7 @@ int main(int argc, char **argv) {
         {"--emit", "ast|ir|dot|svg|plan|kernels|llvm|asm|obj", "what to write (obj)", OPTION_TEXT, &f.emit},
         {"--after", "PASS", "with --emit=ir: stop behind this pass; else print the IR behind it", OPTION_TEXT,
          &f.after},
+        {"--no-locations", NULL, "with --emit=ir: without the places in the source", OPTION_FLAG, &f.no_locations},
         {"--before", "PASS", "print the IR in front of this pass", OPTION_TEXT, &f.before},
         {"--from-ir", "FILE", "read IR text instead of a .tgf", OPTION_TEXT, &f.from_ir},
         {"--check-plan", "FILE", "read a plan's text and check it, nothing else", OPTION_TEXT, &f.check_plan},
@@ -199,6 +200,7 @@ int main(int argc, char **argv) {
         wrong = "--from-ir takes no --emit=ast, --strategy or -D";
     else if (is_drawing(f.emit) && (f.from_ir || f.stats || f.after))
         wrong = "a picture takes no --from-ir, --stats or --after";
+    else if (f.no_locations && strcmp(f.emit, "ir")) wrong = "--no-locations goes with --emit=ir";
     else if (!strcmp(f.emit, "obj") && !f.output && !f.check && !f.stats) wrong = "an object needs -o FILE";
     else if (f.header && strcmp(f.emit, "obj")) wrong = "--header goes with --emit=obj";
     else if ((f.depend || f.depfile) && !f.output) wrong = "-MD and -MF need -o FILE";

@@ -102,7 +102,8 @@ typedef struct TgfArg { /* what a call of the language takes; valid until the en
         } list;
         const char *words[2];
         struct {
-            Axis from[4], to[4];     /* NULL where fewer */
+            Axis from[4], to[4];
+            int nfrom, nto;
             const struct TgfArg *at; /* NULL: none */
         } piece;
     };
