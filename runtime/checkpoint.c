@@ -356,14 +356,34 @@ Status checkpoint_load_weights(Program *p, const char *path, const char *prefix,
     return s;
 }
 
-Status checkpoint_export_weights(Program *p, const char *like, const char *prefix, const char *path) {
-    HubFiles *f = NULL;
-    HubNames names;
+static Status open_like(Program *p, const char *like, const char *prefix, HubFiles **out_f, HubNames *names) {
     int64_t used;
     if (program_world(p))
         return status_make(STATUS_UNSUPPORTED, "weights are exported by one process, not by one of several");
-    Status s = open_fitting(p, like, prefix, &f, &names, &used);
-    if (!status_failed(&s)) s = hub_export(p, f, &names, path);
+    if (like) return open_fitting(p, like, prefix, out_f, names, &used);
+    *names = (HubNames){.prefix = prefix ? prefix : "", .literal = true};
+    return hub_describe_plan(program_plan(p), names, out_f);
+}
+
+Status checkpoint_export_weights(Program *p, const char *like, const char *prefix, const char *path) {
+    HubFiles *f = NULL;
+    HubNames names;
+    Status s = open_like(p, like, prefix, &f, &names);
+    if (!status_failed(&s)) s = hub_export(p, f, &names, NULL, path);
+    hub_close(f);
+    return s;
+}
+
+Status checkpoint_export_folder(Program *p, const char *like, const char *prefix, int64_t shard, const char *folder) {
+    HubFiles *f = NULL;
+    HubNames names;
+    Status s = open_like(p, like, prefix, &f, &names);
+    if (!status_failed(&s)) {
+        Arena *a = arena_new();
+        HubShards shards = hub_shards_split(a, f, shard);
+        s = hub_export(p, f, &names, &shards, folder);
+        arena_free(a);
+    }
     hub_close(f);
     return s;
 }

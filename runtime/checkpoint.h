@@ -40,3 +40,6 @@ Status checkpoint_save_weights(Program *p, const char *path);
 // by checkpoint_load_weights; tensors of it that no parameter uses are copied. What was loaded and not trained is
 // written as it was, bit by bit. For one process.
 Status checkpoint_export_weights(Program *p, const char *like, const char *prefix, const char *path);
+// The same into a folder that is there: model.safetensors, or shards and their index. shard: bytes a file has at most;
+// 0: the files of `like`. like: NULL for the parameters as they are stored and typed, with `prefix` before the names.
+Status checkpoint_export_folder(Program *p, const char *like, const char *prefix, int64_t shard, const char *folder);

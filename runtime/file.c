@@ -92,3 +92,11 @@ Status file_write_whole(const char *path, const void *data, size_t size) {
     snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + (slash == path)) : 1, slash ? path : ".");
     return file_sync_folder(folder);
 }
+
+Status file_copy(const char *from, const char *to) {
+    FileMap map;
+    STATUS_TRY(file_map(from, &map));
+    Status s = file_write_whole(to, map.data, map.size);
+    file_unmap(&map);
+    return s;
+}

@@ -19,3 +19,4 @@ Status file_sync_folder(const char *path);  // what was renamed in it stays rena
 Status file_rename(const char *from, const char *to);
 // The text under that name, written beside it, synced, renamed; the folder is synced too.
 Status file_write_whole(const char *path, const void *data, size_t size);
+Status file_copy(const char *from, const char *to); // likewise

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/hub_export.h"
+#include "base/vec.h"
 #include "runtime/bind.h"
 #include "runtime/dtype.h"
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,17 +11,29 @@ typedef struct Export {
     Program *program;
     const HubFiles *like;
     const HubNames *names;
-    SafetensorsWriter *w;
-    bool *written; // of like's tensors
-    void *words;   // what was written as the embedding; NULL: not yet
+    const HubShards *shards;
+    SafetensorsWriter **w; // of each shard
+    int *slot;             // of each of like's tensors: its place in its shard's writer
+    bool *written;
+    void **kept; // what was written, of tensors that others repeat; else NULL
 } Export;
 
 static int place_of(const Export *e, const Tensor *t) { return (int)(t - hub_at(e->like, 0)); }
 
+static int shard_of(const Export *e, int tensor) { return e->shards ? e->shards->of[tensor] : 0; }
+static int shard_count(const Export *e) { return e->shards ? e->shards->count : 1; }
+
 // bytes: in the tensor's own type.
 static void put(Export *e, const Tensor *t, const void *bytes) {
-    safetensors_write(e->w, place_of(e, t), 0, bytes, t->bytes);
-    e->written[place_of(e, t)] = true;
+    int i = place_of(e, t);
+    safetensors_write(e->w[shard_of(e, i)], e->slot[i], 0, bytes, t->bytes);
+    e->written[i] = true;
+}
+
+static bool is_repeated(const Export *e, const Tensor *t) {
+    bool found = t == hub_embedding(e->like);
+    for (int i = 0; i < hub_count(e->like) && !found; i++) found = hub_repeated(e->like, hub_at(e->like, i)->name) == t;
+    return found;
 }
 
 // The tensor's elements in the file's type.
@@ -42,7 +56,8 @@ static Status take(const PlanLeaf *l, const StoredAs *s, int64_t i, const Tensor
 
 // A tied output layer is not in the file: it must still be the embedding.
 static Status check_tied(Export *e, const PlanLeaf *l, const Tensor *words, const void *bytes) {
-    if (e->words && !memcmp(bytes, e->words, (size_t)words->bytes)) return status_ok();
+    const void *written = e->kept[place_of(e, words)];
+    if (written && !memcmp(bytes, written, (size_t)words->bytes)) return status_ok();
     return status_make(STATUS_INVALID,
                        "'%s' is no longer the embedding '%s' that %s has in its place: the two were trained apart",
                        l->name, words->name, hub_path(e->like));
@@ -59,7 +74,7 @@ static Status export_tensors(Export *e, const PlanLeaf *l, const StoredAs *s, co
         STATUS_TRY(take(l, s, i, t, whole, &bytes));
         Status status = tied ? check_tied(e, l, t, bytes) : status_ok();
         if (!tied) put(e, t, bytes);
-        if (t == words && !tied) e->words = bytes;
+        if (!tied && is_repeated(e, t)) e->kept[place_of(e, t)] = bytes;
         else free(bytes);
         STATUS_TRY(status);
     }
@@ -88,32 +103,93 @@ static Status export_leaves(Export *e) {
         for (int i = 0; i < plan->nleaves; i++)
             if (plan->leaves[i].kind == PLAN_PARAM) STATUS_TRY(export_leaf(e, i, heads));
     for (int i = 0; i < hub_count(e->like); i++) {
-        const Tensor *t = hub_at(e->like, i);
-        // A tied output layer that the files hold all the same goes with the embedding.
-        if (!e->written[i]) put(e, t, hub_is_head(t->name) && e->words ? e->words : t->data);
+        const Tensor *t = hub_at(e->like, i), *of = hub_repeated(e->like, t->name);
+        // A tied output layer that the files hold all the same goes with what it is tied to.
+        if (!e->written[i]) put(e, t, of && e->kept[place_of(e, of)] ? e->kept[place_of(e, of)] : t->data);
     }
     return status_ok();
 }
 
-static Status start(Export *e, const char *path) {
-    STATUS_TRY(safetensors_create(path, &e->w));
-    safetensors_put_meta(e->w, "format", "pt"); // what the ecosystem's loaders ask for
+static Status start_shard(Export *e, const char *path, int shard) {
+    SafetensorsWriter *w;
+    STATUS_TRY(safetensors_create(path, &w));
+    e->w[shard] = w;
+    safetensors_put_meta(w, "format", "pt"); // what the ecosystem's loaders ask for
     for (int i = 0; i < hub_count(e->like); i++) {
         const Tensor *t = hub_at(e->like, i);
-        safetensors_add(e->w, t->name, t->dtype, t->rank, t->shape);
+        if (shard_of(e, i) == shard) e->slot[i] = safetensors_add(w, t->name, t->dtype, t->rank, t->shape);
     }
-    safetensors_start(e->w);
-    e->written = calloc((size_t)hub_count(e->like) + 1, sizeof *e->written);
-    return e->written ? status_ok() : status_make(STATUS_MEMORY, "no memory to save");
+    safetensors_start(w);
+    return status_ok();
 }
 
-Status hub_export(Program *p, const HubFiles *like, const HubNames *names, const char *path) {
-    Export e = {.program = p, .like = like, .names = names};
+static Status start(Export *e, const char *path) {
+    char name[PATH_MAX];
+    size_t n = (size_t)hub_count(e->like) + 1, shards = (size_t)shard_count(e);
+    e->w = calloc(shards, sizeof *e->w);
+    e->slot = calloc(n, sizeof *e->slot);
+    e->written = calloc(n, sizeof *e->written);
+    e->kept = calloc(n, sizeof *e->kept);
+    if (!e->w || !e->slot || !e->written || !e->kept) return status_make(STATUS_MEMORY, "no memory to save");
+    for (int i = 0; i < (int)shards; i++) {
+        if (snprintf(name, sizeof name, "%s%s%s", path, e->shards ? "/" : "", e->shards ? e->shards->file[i] : "") >=
+            (int)sizeof name)
+            return status_make(STATUS_INVALID, "folder name too long: %.100s...", path);
+        STATUS_TRY(start_shard(e, name, i));
+    }
+    return status_ok();
+}
+
+static Status finish(Export *e, const char *path) {
+    for (int i = 0; i < shard_count(e); i++) {
+        SafetensorsWriter *w = e->w[i];
+        e->w[i] = NULL;
+        STATUS_TRY(safetensors_finish(w));
+    }
+    return shard_count(e) > 1 ? hub_shards_write_index(e->shards, e->like, path) : status_ok();
+}
+
+Status hub_export(Program *p, const HubFiles *like, const HubNames *names, const HubShards *shards, const char *path) {
+    Export e = {.program = p, .like = like, .names = names, .shards = shards};
     Status s = start(&e, path);
     if (!status_failed(&s)) s = export_leaves(&e);
+    if (!status_failed(&s)) s = finish(&e, path);
+    for (int i = 0; e.w && i < shard_count(&e); i++) safetensors_abandon(e.w[i]);
+    for (int i = 0; e.kept && i < hub_count(like); i++) free(e.kept[i]);
+    free(e.w);
+    free(e.slot);
     free(e.written);
-    free(e.words);
-    if (!status_failed(&s)) return safetensors_finish(e.w);
-    safetensors_abandon(e.w);
+    free(e.kept);
+    return s;
+}
+
+// ---- without files to be like ---------------------------------------------------------------------------------------
+typedef Vec(Tensor) Tensors;
+
+static Status describe_leaf(Arena *a, const PlanLeaf *l, const HubNames *names, Tensors *out) {
+    StoredAs s;
+    STATUS_TRY(stored_as(l, &s));
+    for (int64_t i = 0; i < s.count; i++) {
+        char name[TENSOR_NAME];
+        Tensor t = {.dtype = hub_dtype(l->dtype), .rank = s.rank};
+        if (!hub_leaf_name(names, l, &s, i, name, sizeof name))
+            return status_make(STATUS_INVALID, "the stored name of '%s' is too long", l->name);
+        t.name = arena_dup(a, name, strlen(name) + 1);
+        for (int k = 0; k < s.rank; k++) t.shape[k] = s.shape[k];
+        t.bytes = s.elements * tensor_dtype_bytes(t.dtype);
+        vec_push(a, out, t);
+    }
+    return status_ok();
+}
+
+Status hub_describe_plan(const Plan *plan, const HubNames *names, HubFiles **out_files) {
+    Arena *a = arena_new();
+    Tensors all = {0};
+    Status s = status_ok();
+    *out_files = NULL;
+    for (int i = 0; i < plan->nleaves && !status_failed(&s); i++)
+        if (plan->leaves[i].kind == PLAN_PARAM) s = describe_leaf(a, &plan->leaves[i], names, &all);
+    if (!status_failed(&s)) s = hub_describe(plan->model, all.at, all.n, out_files);
+    arena_free(a);
     return s;
 }

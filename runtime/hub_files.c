@@ -197,6 +197,30 @@ Status hub_open(const char *path, HubFiles **out_files) {
     return s;
 }
 
+Status hub_describe(const char *what, const Tensor *tensors, int count, HubFiles **out_files) {
+    Arena *arena = arena_new();
+    HubFiles *f = NEW(arena, HubFiles);
+    *out_files = NULL;
+    f->arena = arena;
+    f->path = arena_dup(arena, what, strlen(what) + 1);
+    f->folder = "";
+    for (int i = 0; i < count; i++) {
+        Tensor t = tensors[i];
+        t.name = arena_dup(arena, t.name, strlen(t.name) + 1);
+        t.data = NULL;
+        vec_push(arena, &f->tensors, t);
+    }
+    if (count) qsort(f->tensors.at, (size_t)count, sizeof(Tensor), by_tensor_name);
+    for (int i = 1; i < count; i++)
+        if (!strcmp(f->tensors.at[i - 1].name, f->tensors.at[i].name)) {
+            Status s = status_make(STATUS_INVALID, "%s stores two parameters as '%s'", what, f->tensors.at[i].name);
+            hub_close(f);
+            return s;
+        }
+    *out_files = f;
+    return status_ok();
+}
+
 void hub_close(HubFiles *f) {
     if (!f) return;
     for (int i = 0; i < f->files.n; i++) safetensors_close(f->files.at[i]);
@@ -206,6 +230,10 @@ void hub_close(HubFiles *f) {
 int hub_count(const HubFiles *f) { return f->tensors.n; }
 const Tensor *hub_at(const HubFiles *f, int i) { return &f->tensors.at[i]; }
 const char *hub_path(const HubFiles *f) { return f->path; }
+
+const char *hub_shard_of(const HubFiles *f, int i) {
+    return f->map.n ? find_placed(f, f->tensors.at[i].name)->file : NULL;
+}
 
 const Tensor *hub_find(const HubFiles *f, const char *name) {
     Tensor key = {.name = name};

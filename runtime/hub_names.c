@@ -17,11 +17,11 @@ bool hub_is_head(const char *name) { return !strcmp(name, "lm_head.weight"); }
 static bool is_outside(const char *name) { return has_head(name, "lm_head.") || has_head(name, "cls."); }
 
 const Tensor *hub_embedding(const HubFiles *f) {
-    static const char *const names[] = {"wte.weight", "embed_tokens.weight"};
+    static const char *const names[] = {"wte.weight", "embed_tokens.weight", "word_embeddings.weight"};
     const Tensor *found = NULL;
     for (int i = 0; i < hub_count(f); i++) {
         const Tensor *t = hub_at(f, i);
-        for (int k = 0; k < 2; k++) {
+        for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
             size_t before = strlen(t->name) - strlen(names[k]);
             if (!has_tail(t->name, names[k]) || (before && t->name[before - 1] != '.')) continue;
             if (found) return NULL;
@@ -31,11 +31,26 @@ const Tensor *hub_embedding(const HubFiles *f) {
     return found;
 }
 
+const Tensor *hub_repeated(const HubFiles *f, const char *name) {
+    if (hub_is_head(name) || !strcmp(name, "cls.predictions.decoder.weight")) return hub_embedding(f);
+    return !strcmp(name, "cls.predictions.decoder.bias") ? hub_find(f, "cls.predictions.bias") : NULL;
+}
+
 static bool spell(const HubNames *n, const char *stored, char *out_name, size_t size) {
+    static const char *const norms[2][2] = {{"LayerNorm.weight", "LayerNorm.gamma"},
+                                            {"LayerNorm.bias", "LayerNorm.beta"}};
     bool inside = has_head(stored, n->prefix);
     const char *before = n->strip || (is_outside(stored) && !n->literal) ? "" : n->prefix;
+    const char *tail = "";
     if (n->strip && inside) stored += strlen(n->prefix);
-    return (size_t)snprintf(out_name, size, "%s%s", before, stored) < size;
+    int length = (int)strlen(stored);
+    for (int i = 0; i < 2 && n->gamma; i++)
+        if (has_tail(stored, norms[i][0])) {
+            length -= (int)strlen(norms[i][0]);
+            tail = norms[i][1];
+            break;
+        }
+    return (size_t)snprintf(out_name, size, "%s%.*s%s", before, length, stored, tail) < size;
 }
 
 bool hub_leaf_name(const HubNames *n, const PlanLeaf *l, const StoredAs *s, int64_t i, char *out_name, size_t size) {
@@ -94,9 +109,20 @@ static Status check_depth(const Plan *plan, const HubFiles *f, const HubNames *n
     return status_ok();
 }
 
+// An output layer that the model has as another parameter says what that one says.
+static Status check_repeated(const HubFiles *f, bool has_leaf) {
+    for (int i = 0; i < hub_count(f); i++) {
+        const Tensor *t = hub_at(f, i), *of = hub_repeated(f, t->name);
+        if (!of || (has_leaf && hub_is_head(t->name))) continue;
+        if (t->dtype != of->dtype || t->bytes != of->bytes || memcmp(t->data, of->data, (size_t)t->bytes))
+            return status_make(STATUS_INVALID, "%s: '%s' differs from '%s': the model has one for both", hub_path(f),
+                               t->name, of->name);
+    }
+    return status_ok();
+}
+
 // The model's output layer, and the files': either may be the embedding instead.
 static Status check_head(const Plan *plan, const HubFiles *f, HubNames *n) {
-    const Tensor *head = hub_find(f, "lm_head.weight"), *words = hub_embedding(f);
     bool has_leaf = false, tied;
     for (int leaf = 0; leaf < plan->nleaves; leaf++) {
         const PlanLeaf *l = &plan->leaves[leaf];
@@ -106,7 +132,7 @@ static Status check_head(const Plan *plan, const HubFiles *f, HubNames *n) {
         STATUS_TRY(stored_as(l, &s));
         if (s.count == 1 && stored_name(l, &s, 0, name, sizeof name)) has_leaf |= hub_is_head(name);
     }
-    if (has_leaf && !head && words) {
+    if (has_leaf && !hub_find(f, "lm_head.weight") && hub_embedding(f)) {
         STATUS_TRY(hub_tied(f, &tied));
         n->tied = tied;
         if (!tied)
@@ -115,16 +141,12 @@ static Status check_head(const Plan *plan, const HubFiles *f, HubNames *n) {
                                "\"tie_word_embeddings\": true",
                                hub_path(f));
     }
-    if (!has_leaf && head && words &&
-        (head->dtype != words->dtype || head->bytes != words->bytes ||
-         memcmp(head->data, words->data, (size_t)head->bytes)))
-        return status_make(STATUS_INVALID, "%s: 'lm_head.weight' differs from '%s': the model has one for both",
-                           hub_path(f), words->name);
-    return status_ok();
+    return check_repeated(f, has_leaf);
 }
 
 Status hub_names_find(const Plan *plan, const HubFiles *f, const char *prefix, HubNames *out_names) {
-    HubNames all[1 + 2 * NBODIES] = {{.prefix = ""}};
+    enum { BODIES = 1 + 2 * NBODIES, SPELLINGS = 2 * BODIES };
+    HubNames all[SPELLINGS] = {{.prefix = ""}};
     HubNames *best = &all[0];
     Match m, most;
     if (prefix) {
@@ -135,14 +157,18 @@ Status hub_names_find(const Plan *plan, const HubFiles *f, const char *prefix, H
         all[1 + 2 * i] = (HubNames){.prefix = bodies[i]};
         all[2 + 2 * i] = (HubNames){.prefix = bodies[i], .strip = true};
     }
+    for (int i = 0; i < BODIES; i++) {
+        all[BODIES + i] = all[i];
+        all[BODIES + i].gamma = true;
+    }
     STATUS_TRY(match(plan, f, best, NULL, &most));
-    for (int i = 1; i < 1 + 2 * NBODIES; i++) {
+    for (int i = 1; i < SPELLINGS; i++) {
         STATUS_TRY(match(plan, f, &all[i], NULL, &m));
         if (m.found <= most.found) continue; // a spelling that changes nothing finds what the first does
         best = &all[i];
         most = m;
     }
-    for (int i = 0; i < 1 + 2 * NBODIES; i++) {
+    for (int i = 0; i < SPELLINGS; i++) {
         if (&all[i] == best) continue;
         STATUS_TRY(match(plan, f, &all[i], best, &m));
         if (m.found) {

@@ -65,6 +65,8 @@ bool compile_load_to(const CompileRequest *r, FILE *messages, Compilation *c) {
         return true;
     }
     FrontendOptions o = {.path = r->path,
+                         .text = r->text,
+                         .size = r->text ? strlen(r->text) : 0,
                          .strategy = r->strategy,
                          .extra = r->extra,
                          .arena = c->arena,

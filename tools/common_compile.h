@@ -9,6 +9,7 @@
 
 typedef struct CompileRequest {
     const char *path;          // .tgf
+    const char *text;          // its text, in memory; NULL: read it
     const char *from_ir;       // .tgi instead of a .tgf
     const OptionList *defines; // "NAME=N", may be NULL
     const char *strategy;      // NULL: one rank

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The hub's files: indexes and shards that agree are read, others refused; a file's spelling of the names is found, a
-// mixture refused; output layers that are the embedding.
+// mixture refused; output layers that are the embedding; which shard a tensor goes to.
 #include "check.h"
 #include "runtime/file.h"
 #include "runtime/hub_names.h"
+#include "runtime/hub_shards.h"
 #include <stdarg.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -186,6 +187,83 @@ static void llama_names(void) {
     CHECK_FAILS(find(&p, NULL, &n, name, sizeof name), STATUS_CORRUPT, "config.json: byte");
 }
 
+static void bert_names(void) {
+    PlanLeaf leaves[] = {LEAF("bert.embeddings.LayerNorm.weight"), LAYERS("bert.encoder.layer.{layer}.b"),
+                         LEAF("bert.embeddings.word_embeddings.weight"), LEAF("cls.predictions.bias")};
+    Plan p = {.nleaves = 4, .leaves = leaves};
+    HubNames n;
+    char name[64];
+    put_tensors("n.safetensors", 1, "bert.embeddings.LayerNorm.gamma", "bert.encoder.layer.0.b",
+                "bert.encoder.layer.1.b", "bert.embeddings.word_embeddings.weight", "cls.predictions.bias",
+                "cls.predictions.decoder.weight", "cls.predictions.decoder.bias", NULL);
+    CHECK_OK(find(&p, NULL, &n, name, sizeof name));
+    CHECK(!strcmp(name, "bert.embeddings.LayerNorm.gamma"));
+    put_tensors("n.safetensors", 1, "embeddings.LayerNorm.gamma", "encoder.layer.0.b", "encoder.layer.1.b",
+                "embeddings.word_embeddings.weight", "cls.predictions.bias", NULL);
+    CHECK_OK(find(&p, NULL, &n, name, sizeof name));
+    CHECK(!strcmp(name, "embeddings.LayerNorm.gamma"));
+    put_tensors("n.safetensors", 1, "bert.embeddings.LayerNorm.gamma", "bert.embeddings.LayerNorm.weight",
+                "bert.encoder.layer.0.b", "bert.encoder.layer.1.b", "bert.embeddings.word_embeddings.weight",
+                "cls.predictions.bias", NULL);
+    CHECK_FAILS(find(&p, NULL, &n, name, sizeof name), STATUS_INVALID, "which of the two to load is not clear");
+}
+
+// ---- the split ------------------------------------------------------------------------------------------------------
+// Each tensor has eight bytes, word embeddings eighty. shards: of each, from 1.
+static void split(int64_t limit, int count, const char *const *names, const int *shards) {
+    Tensor t[16];
+    HubFiles *f;
+    Arena *a = arena_new();
+    int n = 0;
+    for (; names[n]; n++) t[n] = (Tensor){.name = names[n], .dtype = TENSOR_F32, .rank = 1, .shape = {2}, .bytes = 8};
+    for (int i = 0; i < n; i++)
+        if (strstr(names[i], "word_embeddings")) t[i].bytes = 80;
+    CHECK_OK(hub_describe("m", t, n, &f));
+    HubShards s = hub_shards_split(a, f, limit);
+    CHECK(s.count == count && !s.index);
+    for (int i = 0; i < n; i++) {
+        int at = (int)(hub_find(f, names[i]) - hub_at(f, 0));
+        CHECK(s.of[at] == shards[i] - 1);
+    }
+    hub_close(f);
+    arena_free(a);
+}
+
+static void splits(void) {
+    static const char *const gpt2[] = {"transformer.wte.weight",
+                                       "transformer.wpe.weight",
+                                       "transformer.h.2.ln_1.weight",
+                                       "transformer.h.2.mlp.c_proj.bias",
+                                       "transformer.h.10.ln_1.bias",
+                                       "transformer.h.10.attn.c_attn.weight",
+                                       "transformer.ln_f.weight",
+                                       "transformer.ln_f.bias",
+                                       "another",
+                                       NULL};
+    split(16, 5, gpt2, (int[]){1, 1, 2, 2, 3, 3, 4, 4, 5});
+    split(23, 5, gpt2, (int[]){1, 1, 2, 2, 3, 3, 4, 4, 5});
+    split(24, 3, gpt2, (int[]){1, 1, 1, 2, 2, 2, 3, 3, 3});
+    split(0, 1, gpt2, (int[]){1, 1, 1, 1, 1, 1, 1, 1, 1});
+    // One above the limit goes before the shard that is being filled.
+    static const char *const bert[] = {"bert.embeddings.LayerNorm.gamma", "bert.embeddings.LayerNorm.beta",
+                                       "bert.embeddings.word_embeddings.weight", "cls.predictions.bias", NULL};
+    split(16, 3, bert, (int[]){2, 2, 1, 3});
+    split(24, 2, bert, (int[]){2, 2, 1, 2});
+    HubFiles *f;
+    Tensor twice[2] = {{.name = "a"}, {.name = "a"}};
+    CHECK_FAILS(hub_describe("m", twice, 2, &f), STATUS_INVALID, "m stores two parameters as 'a'");
+    CHECK(!f);
+    static const struct {
+        const char *text;
+        int64_t bytes;
+    } sizes[] = {{"5GB", 5000000000}, {"1.5KB", 1500}, {"200MB", 200000000}, {"2TB", 2000000000000}};
+    for (int i = 0; i < 4; i++) {
+        int64_t bytes;
+        CHECK(hub_shards_size(sizes[i].text, &bytes) && bytes == sizes[i].bytes);
+        CHECK(!hub_shards_size("5 GB", &bytes) && !hub_shards_size("0x5GB", &bytes) && !hub_shards_size("", &bytes));
+    }
+}
+
 static void remove_all(void) {
     static const char *const names[] = {"s/model.safetensors.index.json",
                                         "s/model.safetensors",
@@ -205,6 +283,8 @@ int main(void) {
     indexes();
     gpt2_names();
     llama_names();
+    bert_names();
+    splits();
     remove_all();
     return check_report("hub");
 }
