@@ -2,16 +2,13 @@
 // object: a unit as a relocatable object file: its kernels, its plan as text, and one exported symbol that holds them
 // together. Links into any program with the runtime; needs no LLVM there.
 #include "codegen/build.h"
+#include "codegen/object_header.h"
 #include "codegen/plan.h"
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 static char *symbol_of(const Build *b) {
-    char *name = arena_printf(b->arena, "tgf_model_%s", b->plan->model);
-    for (char *c = name; *c; c++)
-        if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9'))) *c = '_';
-    return name;
+    return arena_printf(b->arena, "tgf_model_%s", object_word(b->arena, b->plan->model));
 }
 
 static Val hidden_text(Irb *irb, const char *text, size_t bytes, const char *name) {
@@ -77,46 +74,7 @@ static Status export_model(Build *b, Irb *irb, int from, int to, void *user) {
     return status_ok();
 }
 
-static void print_leaf(FILE *out, const PlanLeaf *l) {
-    static const char *const types[] = {"bool", "i32", "f32", "f64", "bf16", "f16"};
-    fprintf(out, "//   %-32s %s[", l->name, types[l->dtype]);
-    for (int d = 0; d < l->rank; d++) fprintf(out, "%s%s=%" PRId64, d ? ", " : "", l->dim[d].axis, l->dim[d].extent);
-    fputs("]", out);
-    if (l->limit) fprintf(out, "  in [%" PRId64 ", %" PRId64 ")", l->least, l->limit);
-    fputc('\n', out);
-}
-
-static void print_leaves(FILE *out, const Plan *p, PlanLeafKind kind, const char *title) {
-    fprintf(out, "// %s\n", title);
-    for (int i = 0; i < p->nleaves; i++)
-        if (p->leaves[i].kind == kind) print_leaf(out, &p->leaves[i]);
-}
-
-static void print_header(FILE *out, const Build *b) {
-    const Plan *p = b->plan;
-    const char *symbol = symbol_of(b);
-    fprintf(out, "// Made by tgfc from the model '%s'", p->model);
-    if (p->strategy && *p->strategy) fprintf(out, ", strategy '%s'", p->strategy);
-    fprintf(out, ". Do not edit.\n//\n// Functions:");
-    for (int i = 0; i < p->nprograms; i++) fprintf(out, " %s", p->programs[i].name);
-    fprintf(out, "\n// Ranks: %" PRId64, plan_ranks(p));
-    for (int i = 0; i < p->nmesh; i++)
-        fprintf(out, "%s%s=%" PRId64, i ? ", " : " (", p->mesh[i].name, p->mesh[i].extent);
-    fprintf(out, "%s, %s%" PRId64 " bytes on each", p->nmesh ? ")" : "", p->nstages > 1 ? "at most " : "",
-            p->slab_bytes);
-    if (p->host_bytes) fprintf(out, " and %" PRId64 " of its host's", p->host_bytes);
-    fputc('\n', out);
-    print_leaves(out, p, PLAN_INPUT, "Inputs:");
-    print_leaves(out, p, PLAN_OUTPUT, "Outputs:");
-    print_leaves(out, p, PLAN_PARAM, "Parameters:");
-    fprintf(out,
-            "#ifndef %s_h\n#define %s_h\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n"
-            "struct PlanModule;\nextern const struct PlanModule %s;\n"
-            "#ifdef __cplusplus\n}\n#endif\n#endif\n",
-            symbol, symbol, symbol);
-}
-
-static Status object_fill(Build *b, CodegenObject *out) {
+static Status object_fill(Build *b, const Unit *u, CodegenObject *out) {
     BuildModule m = {0};
     if (b->jobs.cuda) STATUS_TRY(cuda_image_make(&b->jobs, true, &b->image));
     STATUS_TRY(build_module(b, &b->target, 0, b->jobs.cuda ? 0 : b->jobs.list.n, export_model, NULL, &m));
@@ -131,7 +89,7 @@ static Status object_fill(Build *b, CodegenObject *out) {
     size_t bytes;
     FILE *f = out->bytes ? open_memstream(&out->header, &bytes) : NULL;
     if (!f) return status_make(STATUS_MEMORY, "out of memory");
-    print_header(f, b);
+    object_header_print(f, b->arena, u, b->plan);
     fclose(f);
     return status_ok();
 }
@@ -140,7 +98,7 @@ Status codegen_object(Unit *u, const CodegenOptions *options, CodegenObject *out
     memset(out, 0, sizeof *out);
     Build b;
     Status s = build_start(u, options, &b);
-    if (!status_failed(&s)) s = object_fill(&b, out);
+    if (!status_failed(&s)) s = object_fill(&b, u, out);
     build_end(&b);
     if (status_failed(&s)) codegen_object_free(out);
     return s;

@@ -311,8 +311,8 @@ Status program_read_leaf(Program *p, int leaf, bool check, void *out_values) {
 }
 
 // ---- by name --------------------------------------------------------------------------------------------------------
-static Status find_leaf(const Program *p, PlanLeafKind kind, const char *name, PlanDType type, int64_t count,
-                        int *out_leaf) {
+Status program_find_leaf(const Program *p, PlanLeafKind kind, const char *name, PlanDType type, int64_t count,
+                         int *out_leaf) {
     static const char *const kinds[] = {"parameter", "state", "input", "output", "buffer"};
     *out_leaf = plan_leaf(p->plan, kind, name);
     if (*out_leaf < 0) return status_make(STATUS_INVALID, "the model has no %s '%s'", kinds[kind], name);
@@ -328,13 +328,13 @@ static Status find_leaf(const Program *p, PlanLeafKind kind, const char *name, P
 
 Status program_set(Program *p, PlanLeafKind kind, const char *name, PlanDType type, const void *values, int64_t count) {
     int leaf;
-    STATUS_TRY(find_leaf(p, kind, name, type, count, &leaf));
+    STATUS_TRY(program_find_leaf(p, kind, name, type, count, &leaf));
     return program_write_leaf(p, leaf, values);
 }
 
 Status program_get(Program *p, PlanLeafKind kind, const char *name, PlanDType type, void *out_values, int64_t count) {
     int leaf;
-    STATUS_TRY(find_leaf(p, kind, name, type, count, &leaf));
+    STATUS_TRY(program_find_leaf(p, kind, name, type, count, &leaf));
     return program_read_leaf(p, leaf, false, out_values);
 }
 

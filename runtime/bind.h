@@ -25,6 +25,9 @@ Status program_read_leaf(Program *p, int leaf, bool check, void *out_values);
 // The same for the process of rank 0 alone; others take part, and their out_values may be NULL.
 Status program_collect_leaf(Program *p, int leaf, void *out_values);
 
+// The leaf of that name; STATUS_INVALID, naming both, when type or element count are others.
+Status program_find_leaf(const Program *p, PlanLeafKind kind, const char *name, PlanDType type, int64_t count,
+                         int *out_leaf);
 // The same by name, with type and element count checked against the plan.
 Status program_set_input(Program *p, const char *name, PlanDType type, const void *values, int64_t count);
 Status program_get_output(Program *p, const char *name, PlanDType type, void *out_values, int64_t count);

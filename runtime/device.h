@@ -13,6 +13,7 @@ typedef struct DeviceOptions {
     bool spin;
     int64_t slab_bytes, work_bytes;     // work_bytes: scratch of one thread
     int64_t host_bytes;                 // memory of the host beside the slab
+    void *slab;                         // CPU: slab_bytes at a multiple of PLAN_ALIGN, the caller's; NULL: made here
     bool poison;                        // the slab begins as bytes 0xff instead of zeros
     PlanKernelFn *const *kernels;       // of a CPU, in the order of plan->kernels
     const PlanCuda *cuda;               // of a GPU
@@ -55,5 +56,6 @@ struct Device {
     Pool *pool;                                    // host threads a communicator may use; NULL: none
 };
 
-// Slab and scratch are one allocation in huge pages, zeroed and touched by the rank's own threads.
+// Slab and scratch are one allocation in huge pages (with options->slab the scratch alone), zeroed and touched by the
+// rank's own threads.
 Status device_cpu_make(const DeviceOptions *options, Device **out_device);

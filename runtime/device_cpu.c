@@ -97,18 +97,18 @@ static const DeviceVtable cpu_vtable = {.name = "cpu",
                                         .free = cpu_free};
 
 static void touch_part(void *context, int thread, int64_t begin, int64_t end) {
-    const DeviceCpu *c = context;
+    char *from = context;
     (void)thread;
-    for (int64_t at = begin * HUGE_BYTES; at < end * HUGE_BYTES; at += PAGE_BYTES)
-        ((volatile char *)c->device.slab)[at] = 0;
+    for (int64_t at = begin * HUGE_BYTES; at < end * HUGE_BYTES; at += PAGE_BYTES) ((volatile char *)from)[at] = 0;
 }
 
 Status device_cpu_make(const DeviceOptions *o, Device **out_device) {
     *out_device = NULL;
     int64_t slab, stride, scratch, total, map;
-    if (!checked_round_up(o->slab_bytes, PAGE_BYTES, &slab) || !checked_round_up(o->work_bytes, PAGE_BYTES, &stride) ||
-        !checked_mul(stride, o->threads, &scratch) || !checked_add(slab, scratch, &total) ||
-        !checked_round_up(total + !total, HUGE_BYTES, &total) || !checked_add(total, HUGE_BYTES, &map))
+    if (!checked_round_up(o->slab ? 0 : o->slab_bytes, PAGE_BYTES, &slab) ||
+        !checked_round_up(o->work_bytes, PAGE_BYTES, &stride) || !checked_mul(stride, o->threads, &scratch) ||
+        !checked_add(slab, scratch, &total) || !checked_round_up(total + !total, HUGE_BYTES, &total) ||
+        !checked_add(total, HUGE_BYTES, &map))
         return status_make(STATUS_MEMORY, "a slab of %lld bytes is too large", (long long)o->slab_bytes);
     DeviceCpu *c = calloc(1, sizeof *c);
     if (!c) return status_make(STATUS_MEMORY, "no memory for a device");
@@ -127,13 +127,18 @@ Status device_cpu_make(const DeviceOptions *o, Device **out_device) {
     }
     c->map = p;
     c->map_bytes = map;
-    c->device.slab = c->map + (HUGE_BYTES - (uintptr_t)c->map % HUGE_BYTES) % HUGE_BYTES;
-    madvise(c->device.slab, (size_t)total, MADV_HUGEPAGE); // advice: the kernel may decline
-    c->device.slab_bytes = slab;
+    char *begin = c->map + (HUGE_BYTES - (uintptr_t)c->map % HUGE_BYTES) % HUGE_BYTES;
+    madvise(begin, (size_t)total, MADV_HUGEPAGE); // advice: the kernel may decline
+    c->device.slab = o->slab ? o->slab : begin;
+    c->device.slab_bytes = o->slab ? o->slab_bytes : slab;
     c->device.scratch_bytes = scratch;
-    c->work = c->device.slab + slab;
+    c->work = begin + slab;
     c->work_stride = stride;
-    pool_run(c->device.pool, total / HUGE_BYTES, touch_part, c);
+    pool_run(c->device.pool, total / HUGE_BYTES, touch_part, begin);
+    if (o->slab && !o->poison) { // cleared by the threads that will use it
+        Move m = {c->device.slab, NULL, o->slab_bytes};
+        pool_run(c->device.pool, ceil_div(o->slab_bytes, COPY_GRAIN), move_part, &m);
+    }
     if (o->host_bytes) {
         p = MAP_FAILED;
         if (checked_round_up(o->host_bytes, PAGE_BYTES, &c->host_map_bytes))

@@ -569,6 +569,7 @@ static void setup_rank(void *context, int thread, int64_t begin, int64_t end) {
                        .slab_bytes = p->plan->stages[k->stage].slab_bytes,
                        .host_bytes = p->plan->stages[k->stage].host_bytes,
                        .work_bytes = work_bytes(p->plan),
+                       .slab = p->slabs ? p->slabs[rank] : NULL,
                        .poison = p->options.poison,
                        .kernels = p->kernels,
                        .cuda = p->cuda,
@@ -710,6 +711,7 @@ static Status make_inside(Program *p) {
     if (!(p->ranks = calloc((size_t)p->nranks, sizeof *p->ranks)) || !make_tables(p))
         return status_make(STATUS_MEMORY, "no memory for a program of %d instructions", plan->ninstrs);
     STATUS_TRY(seed_faults(p));
+    STATUS_TRY(program_take_slabs(p));
     if (p->options.trace) STATUS_TRY(trace_make(plan, p->options.trace_events, &p->trace));
     STATUS_TRY(pool_make(p->nlocal, p->spin, &p->drivers));
     pool_run(p->drivers, p->nlocal, setup_rank, p);
@@ -768,6 +770,7 @@ void program_free(Program *p) {
         free(k->late);
         free(k->late_copies);
     }
+    program_give_slabs(p);
     pool_free(p->drivers);
     trace_free(p->trace);
     free(p->ranks);

@@ -11,16 +11,24 @@
 typedef struct Program Program;
 typedef struct World World; // runtime/world.h
 
+// Bytes for the slab of one rank on a CPU, at a multiple of `alignment`; NULL: there are none.
+typedef struct ProgramMemorySource {
+    void *(*allocate)(void *user, int64_t bytes, int64_t alignment, int rank);
+    void (*release)(void *user, void *memory, int64_t bytes, int rank);
+    void *user;
+} ProgramMemorySource;
+
 typedef struct ProgramOptions {
     int threads; // over all ranks, each gets at least one; 0: one a processor
     bool trace;
-    int64_t trace_events;    // single events kept a rank
-    bool late;               // started collectives are done where they are waited for, instead of where they start
-    int64_t comm_timeout_ms; // a rank waiting longer in a collective fails everyone; 0: never
-    bool eager;              // GPU: every run is told step by step, no graphs
-    bool poison;             // slabs begin as NaNs: what is read before it is written shows
-    World *world;            // the processes of this run, one rank each; NULL: all ranks are threads of this one
-    const Fault *faults;     // seeded on purpose; copied
+    int64_t trace_events;       // single events kept a rank
+    bool late;                  // started collectives are done where they are waited for, instead of where they start
+    int64_t comm_timeout_ms;    // a rank waiting longer in a collective fails everyone; 0: never
+    bool eager;                 // GPU: every run is told step by step, no graphs
+    bool poison;                // slabs begin as NaNs: what is read before it is written shows
+    World *world;               // the processes of this run, one rank each; NULL: all ranks are threads of this one
+    ProgramMemorySource memory; // CPU: where slabs come from; allocate NULL: from the system. From the calling thread
+    const Fault *faults;        // seeded on purpose; copied
     int nfaults;
     const struct CudaFault *cuda_fault; // GPU: one more, runtime/cuda_fault.h; copied
 } ProgramOptions;

@@ -95,9 +95,24 @@ static void choose_nonce(Launch *l) {
     snprintf(l->nonce, sizeof l->nonce, "%s", nonce ? nonce : "");
 }
 
+Status launch_times(Launch *l) {
+    int seconds;
+    l->timeout_ms = 60000;
+    l->wait_ms = 1800000;
+    if (value("TGF_TIMEOUT")) {
+        STATUS_TRY(number("TGF_TIMEOUT", 1, 86400, &seconds));
+        l->timeout_ms = seconds * (int64_t)1000;
+    }
+    if (value("TGF_COMM_TIMEOUT")) {
+        STATUS_TRY(number("TGF_COMM_TIMEOUT", 0, 86400, &seconds));
+        l->wait_ms = seconds * (int64_t)1000;
+    }
+    return status_ok();
+}
+
 Status launch_read(Launch *l) {
     bool there;
-    *l = (Launch){.size = 1, .local = -1, .timeout_ms = 60000, .wait_ms = 1800000};
+    *l = (Launch){.size = 1, .local = -1};
     STATUS_TRY(read_master(l));
     STATUS_TRY(read_names(&by_hand, l, &there));
     for (size_t i = 0; i < sizeof mpis / sizeof *mpis; i++) {
@@ -110,15 +125,7 @@ Status launch_read(Launch *l) {
         if (also && !l->by) *l = other;
     }
     if (!l->by) STATUS_TRY(read_slurm(l));
-    int seconds;
-    if (value("TGF_TIMEOUT")) {
-        STATUS_TRY(number("TGF_TIMEOUT", 1, 86400, &seconds));
-        l->timeout_ms = seconds * (int64_t)1000;
-    }
-    if (value("TGF_COMM_TIMEOUT")) {
-        STATUS_TRY(number("TGF_COMM_TIMEOUT", 0, 86400, &seconds));
-        l->wait_ms = seconds * (int64_t)1000;
-    }
+    STATUS_TRY(launch_times(l));
     choose_nonce(l);
     if (l->by && !l->mpi && l->size > 1 && (!l->host[0] || !l->port))
         return status_make(STATUS_INVALID, "environment: %s is set, %s is not", l->by,
@@ -161,6 +168,11 @@ static Status make_world(const Launch *l, World **out_world) {
         char why[300] = "";
         LaunchMpiFn *make = find_mpi(why, sizeof why);
         if (make) return make(LAUNCH_MPI_ABI, l, out_world);
+        if (l->mpi_comm)
+            return status_make(STATUS_UNSUPPORTED,
+                               "a communicator of MPI is given, and " MPI_LIBRARY " cannot be loaded (%.200s); it is "
+                               "looked for in $TGF_LIB, beside the program and in ../lib/tgf",
+                               why);
         if (!l->host[0] || !l->port)
             return status_make(STATUS_UNSUPPORTED,
                                "%s says %d processes, and " MPI_LIBRARY
@@ -212,7 +224,7 @@ static Status count_locals(const Launch *l, World *w) {
 
 Status launch_world(const Launch *l, World **out_world) {
     *out_world = NULL;
-    if (l->size == 1) return status_ok();
+    if (l->size == 1 && !l->mpi_comm) return status_ok();
     STATUS_TRY(make_world(l, out_world));
     (*out_world)->timeout_ms = l->wait_ms;
     Status s = count_locals(l, *out_world);

@@ -19,7 +19,8 @@ typedef struct Launch {
     int local, locals; // number among the processes of this host, and how many those are; -1 and 0: not said
     const char *by;    // variable that decided; NULL: none, this process is alone
     bool mpi;
-    char host[256]; // "": not said
+    const void *mpi_comm; // address of the caller's MPI_Comm, of which rank and size are; NULL: MPI_COMM_WORLD
+    char host[256];       // "": not said
     int port;
     char nonce[128];
     int64_t timeout_ms, wait_ms;
@@ -27,6 +28,8 @@ typedef struct Launch {
 
 // STATUS_INVALID, one line, where the environment says half of it or contradicts itself.
 Status launch_read(Launch *out_launch);
+// The rest of a launch that the caller describes: nothing but how long to wait is read from the environment.
+Status launch_times(Launch *launch);
 // *out_world NULL: this process is alone (nothing said otherwise, or there is one of them).
 Status launch_world(const Launch *launch, World **out_world);
 // The first host of Slurm's list ("node[03-07,9],x1"); false: it does not fit or is none.
@@ -34,4 +37,4 @@ bool launch_first_host(const char *list, char *host, size_t size);
 
 // What libtgf_mpi.so exports as tgf_world_mpi.
 typedef Status LaunchMpiFn(int abi, const Launch *launch, World **out_world);
-enum { LAUNCH_MPI_ABI = 1 };
+enum { LAUNCH_MPI_ABI = 2 };

@@ -20,7 +20,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { PLAN_ABI = 4, PLAN_ALIGN = 64, PLAN_LOOPS = 4, PLAN_RANK = 12, PLAN_MESH = 8, PLAN_MAP_RANK = 5 };
+// PLAN_INTERFACE: TGF_ABI of include/tgf/tgf.h, which generated headers are made for.
+enum { PLAN_ABI = 4, PLAN_INTERFACE = 1, PLAN_ALIGN = 64, PLAN_LOOPS = 4, PLAN_RANK = 12, PLAN_MESH = 8, PLAN_MAP_RANK = 5 };
 
 // Every kernel generated for a CPU. buf: operand addresses; scalar: run-time integers; work: this thread's 64-byte
 // aligned scratch; [begin, end): the tasks to do. Threads split [0, tasks); results do not depend on how.
@@ -292,6 +293,13 @@ int64_t plan_ways(const Plan *p, uint32_t mesh);
 int plan_dtype_bytes(PlanDType t);
 int plan_stage(const Plan *p, int64_t rank);
 int64_t plan_leaf_bytes(const Plan *p, const PlanLeaf *l, int variant); // in one chunk
+typedef struct PlanPlace { // of a leaf on the ranks of one stage
+    int64_t bytes;                // 0: it is on other stages
+    int64_t local[PLAN_RANK];     // places along each dimension
+    uint32_t split[PLAN_RANK];    // mesh axes; of the layered dimension: the stages'
+    uint32_t replicated;          // mesh axes along which ranks hold equal copies
+} PlanPlace;
+void plan_place(const Plan *p, const PlanLeaf *l, int stage, PlanPlace *out_place);
 // The highest byte of the slab, rounded up as it is laid out, that the stage's leaves and steps touch: what the
 // instructions say, not what the layout promises.
 int64_t plan_used_bytes(const Plan *p, int stage);

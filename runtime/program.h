@@ -37,6 +37,7 @@ struct Program {
     Pool *drivers; // one thread a rank; the caller drives rank 0
     Comm *comm;
     Trace *trace;
+    void **slabs;   // by rank: from options.memory, NULL where it is not from there
     int *scalar_at; // by instruction: where its scalars start in integers
     Fault *faults;
     const Fault **fault_of; // by instruction; NULL when there are no faults
@@ -47,3 +48,7 @@ struct Program {
 // Where a chunk's section lies in the rank's slab; and what it has in the host's memory.
 char *rank_chunk(const Program *p, int rank, int chunk);
 char *rank_chunk_host(const Program *p, int rank, int chunk);
+
+// exec_memory.c: p->slabs, from options.memory if it has any.
+Status program_take_slabs(Program *p);
+void program_give_slabs(Program *p); // after the devices that use them

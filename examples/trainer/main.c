@@ -24,7 +24,7 @@ int main(int argc, char **argv) {
     TgfModel *model;
     TgfData *data;
     TgfTensor shape; // tokens[batch, seq]
-    must(tgf_open(&tgf_model_novel, &(TgfOptions){.seed = 1}, &model));
+    must(tgf_open(&tgf_model_novel, &(TgfOptions){.size = sizeof(TgfOptions), .seed = 1}, &model));
     must(tgf_data_open(file, &data));
     must(tgf_describe(model, TGF_INPUT, "tokens", &shape));
     int64_t batch = extent(&shape, 0), seq = extent(&shape, 1);

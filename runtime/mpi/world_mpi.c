@@ -271,12 +271,29 @@ Status world_mpi_make(const MPI_Comm *comm, int local, int locals, World **out_w
     return s;
 }
 
+// The caller's own.
+static Status take_communicator(const Launch *l, World **out_world) {
+    int running, ended, between = 0;
+    const MPI_Comm *comm = l->mpi_comm;
+    MPI_Initialized(&running);
+    MPI_Finalized(&ended);
+    if (!running || ended)
+        return status_make(STATUS_INVALID, "a communicator of MPI is given, and MPI %s (as libtgf_mpi.so sees it)",
+                           ended ? "has ended" : "has not begun");
+    if (*comm == MPI_COMM_NULL)
+        return status_make(STATUS_INVALID, "the communicator is MPI_COMM_NULL: this process has no part in it");
+    STATUS_TRY(mpi_status(MPI_Comm_test_inter(*comm, &between), "MPI_Comm_test_inter"));
+    if (between) return status_make(STATUS_INVALID, "the communicator is one between two groups of processes");
+    return world_mpi_make(comm, l->local, l->locals, out_world);
+}
+
 Status tgf_world_mpi(int abi, const Launch *l, World **out_world);
 Status tgf_world_mpi(int abi, const Launch *l, World **out_world) {
     *out_world = NULL;
     if (abi != LAUNCH_MPI_ABI)
         return status_make(STATUS_UNSUPPORTED, "libtgf_mpi.so is of version %d, this program needs %d", LAUNCH_MPI_ABI,
                            abi);
+    if (l->mpi_comm) return take_communicator(l, out_world);
     STATUS_TRY(world_mpi_make(NULL, l->local, l->locals, out_world));
     World *w = *out_world;
     if (w->size == l->size && w->rank == l->rank) return status_ok();

@@ -71,8 +71,7 @@ int main(void) {
     must(codegen_object(u, &(CodegenOptions){.threads = 3}, &second));
     CHECK(first.size == second.size && !memcmp(first.bytes, second.bytes, first.size), "objects differ");
     CHECK(!strcmp(first.header, second.header), "headers differ");
-    CHECK(strstr(first.header, "extern const struct PlanModule tgf_model_two_layer_model;"), "header: %s",
-          first.header);
+    CHECK(strstr(first.header, "extern const TgfModule tgf_model_two_layer_model;"), "header: %s", first.header);
     CHECK(strstr(first.header, "f32[b=40, c=7]"), "header: %s", first.header);
 
     Jit *jit;

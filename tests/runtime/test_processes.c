@@ -38,7 +38,8 @@ static void use(TgfModel *m, const char *folder, Seen *seen) {
 static void run(int processes, const char *folder, Seen *seen) {
     PlanModule module = sample_module();
     TgfModel *m;
-    TRY(tgf_open(&module, &(TgfOptions){.threads = 1, .seed = 5, .processes = processes}, &m));
+    TRY(tgf_open(&module, &(TgfOptions){.size = sizeof(TgfOptions), .threads = 1, .seed = 5, .processes = processes},
+                 &m));
     use(m, folder, seen);
     tgf_close(m);
 }
@@ -93,7 +94,7 @@ int main(void) {
         CHECK(!memcmp(&seen, &threads, sizeof seen));
     }
     setenv("RANK", "0", 1);
-    TgfStatus s = tgf_open(&module, &(TgfOptions){.processes = 1}, &m);
+    TgfStatus s = tgf_open(&module, &(TgfOptions){.size = sizeof(TgfOptions), .processes = 1}, &m);
     CHECK(s.code == TGF_INVALID && strstr(s.message, "RANK is set, WORLD_SIZE is not") && !m);
     return check_report("processes");
 }

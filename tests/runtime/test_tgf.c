@@ -27,7 +27,7 @@ int main(void) {
     snprintf(folder, sizeof folder, "/tmp/tgf-test-api-%d", (int)getpid());
     wrong.plan_bytes -= 10;
     FAILS(tgf_open(&wrong, NULL, &m), TGF_CORRUPT, "plan text");
-    OK(tgf_open(&module, &(TgfOptions){.threads = 2, .seed = 5}, &m));
+    OK(tgf_open(&module, &(TgfOptions){.size = sizeof(TgfOptions), .threads = 2, .seed = 5}, &m));
     if (!m) return 1;
     CHECK(tgf_count(m, TGF_PARAMETER) == 1 && tgf_count(m, TGF_OUTPUT) == 2);
     TgfTensor t;
