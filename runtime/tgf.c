@@ -74,9 +74,9 @@ static Status check_module(const TgfModule *module, const TgfHeader *h) {
                            name, by, h->object, module->abi);
     if (module->abi != PLAN_ABI)
         return status_make(STATUS_UNSUPPORTED,
-                           "the object of '%s'%s%s is of version %d, the linked runtime, tgf " TGF_VERSION
+                           "the object of '%s'%s%s%s is of version %d, the linked runtime, tgf " TGF_VERSION
                            ", runs version %d: compile the model with its tgfc",
-                           name, *by ? ", made by " : "", by, module->abi, PLAN_ABI);
+                           name, *by ? ", made by " : "", by, *by ? "," : "", module->abi, PLAN_ABI);
     return status_ok();
 }
 
@@ -120,9 +120,14 @@ TgfStatus tgf_open_header(const TgfModule *module, const TgfHeader *header, cons
     m->log_user = own.log_user;
     m->seed = own.seed;
     Status s = model_join(&own, &m->world);
-    if (!status_failed(&s)) s = open_inside(module, header, &own, m);
+    bool common = true; // a failure that all processes know of
+    if (!status_failed(&s) && m->world) s = model_agree(m->world, module);
+    if (!status_failed(&s)) {
+        common = false;
+        s = open_inside(module, header, &own, m);
+    }
     if (status_failed(&s)) {
-        if (m->world) world_abort(m->world, &s);
+        if (m->world && !common) world_abort(m->world, &s);
         tgf_close(m);
     } else {
         *out_model = m;

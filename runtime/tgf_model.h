@@ -35,5 +35,7 @@ void model_say(const TgfModel *m, TgfLevel level, const char *format, ...) __att
 
 // tgf_world.c: the processes that the options tell of; NULL: none.
 Status model_join(const TgfOptions *options, World **out_world);
+// The same for all: whether they have the same model, one for as many ranks as there are processes.
+Status model_agree(World *w, const TgfModule *module);
 // Whether any process says so; the same answer for all.
 Status model_any(World *w, int own, int *out_any);

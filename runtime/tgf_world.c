@@ -54,10 +54,24 @@ Status model_join(const TgfOptions *o, World **out_world) {
     STATUS_TRY(launch_world(&l, out_world));
     Status s = *out_world ? world_agree(*out_world, check_place(o, *out_world)) : status_ok();
     if (!status_failed(&s)) return s;
-    world_abort(*out_world, &s);
-    world_free(*out_world);
+    world_free(*out_world); // all know
     *out_world = NULL;
     return s;
+}
+
+Status model_agree(World *w, const TgfModule *module) {
+    Arena *arena = arena_new();
+    Plan *plan = NULL;
+    Status s = plan_parse(arena, strtable_new(arena), module->plan, module->plan_bytes, &plan);
+    uint64_t hash = status_failed(&s) ? 0 : plan->hash, first = hash;
+    if (!status_failed(&s) && plan_ranks(plan) != w->size)
+        s = status_make(STATUS_INVALID, "the model '%s' runs on %lld ranks, there are %d processes", plan->model,
+                        (long long)plan_ranks(plan), w->size);
+    arena_free(arena);
+    STATUS_TRY(world_agree(w, s));
+    STATUS_TRY(world_broadcast(w, 0, &first, sizeof first));
+    return world_agree(w, hash == first ? status_ok()
+                                        : status_make(STATUS_INVALID, "it has opened another model than rank 0"));
 }
 
 Status model_any(World *w, int own, int *out_any) {
