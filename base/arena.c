@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/arena.h"
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,9 @@ struct Arena {
     size_t total;
     ArenaCatch *under; // the catch that frees it; then it is in the catch's list
     Arena *next, *before;
+    FILE *stream; // open, into text
+    char *text;
+    size_t text_size;
 };
 
 enum { CHUNK_BYTES = 64 * 1024, ALIGN = 16 };
@@ -47,10 +51,10 @@ static void list_remove(Arena *a) {
     a->under = NULL;
 }
 
-void arena_catch_begin(ArenaCatch *c) {
+ArenaCatch *arena_catch_begin(ArenaCatch *c) {
     c->outer = innermost;
     c->made = NULL;
-    innermost = c;
+    return innermost = c;
 }
 
 void arena_catch_end(ArenaCatch *c) {
@@ -84,7 +88,18 @@ Arena *arena_new(void) {
     return a;
 }
 
+static bool stream_close(Arena *a) {
+    bool failed = ferror(a->stream);
+    failed |= fclose(a->stream) != 0;
+    a->stream = NULL;
+    return !failed;
+}
+
 void arena_reset(Arena *a) {
+    if (a->stream) {
+        stream_close(a);
+        free(a->text);
+    }
     for (Chunk *c = a->chunks, *next; c; c = next) {
         next = c->next;
         free(c);
@@ -150,6 +165,25 @@ char *arena_printf(Arena *a, const char *format, ...) {
     vsnprintf(s, (size_t)n + 1, format, again);
     va_end(again);
     return s;
+}
+
+FILE *arena_stream(Arena *a) {
+    if (a->stream) { // a bug
+        fputs("tgf: internal error: two streams of one arena\n", stderr);
+        abort();
+    }
+    a->text = NULL;
+    a->stream = must(open_memstream(&a->text, &a->text_size));
+    return a->stream;
+}
+
+char *arena_stream_text(Arena *a, size_t *out_size) {
+    if (!stream_close(a)) {
+        free(a->text);
+        arena_exhausted();
+    }
+    if (out_size) *out_size = a->text_size;
+    return arena_take(a, a->text, a->text_size + 1);
 }
 
 size_t arena_bytes(const Arena *a) { return a->total; }

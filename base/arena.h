@@ -3,6 +3,7 @@
 #pragma once
 #include <setjmp.h>
 #include <stddef.h>
+#include <stdio.h>
 
 typedef struct Arena Arena;
 
@@ -20,9 +21,15 @@ size_t arena_bytes(const Arena *a); // bytes handed out since creation or reset
 void arena_on_oom(void (*handler)(void));
 _Noreturn void arena_exhausted(void); // for memory that is no arena's: the same
 
+// A stream into memory, one at a time for an arena, which closes it if the arena goes first (see ArenaCatch).
+// arena_stream_text closes it: what was written, with a 0 behind it, as the arena's.
+FILE *arena_stream(Arena *a);
+char *arena_stream_text(Arena *a, size_t *out_size);
+
 // For a library, which must not abort: between arena_catch_begin and arena_catch_end this thread goes back to
 // ARENA_CAUGHT when memory is exhausted, instead of the handler. They nest. What was allocated from older arenas stays
-// theirs; arenas made since then are freed. No other thing may be held there: no stream, no malloc'd block.
+// theirs; arenas made since then are freed. No other thing may be held there: no stream but an arena's, no malloc'd
+// block.
 //     ArenaCatch c;
 //     if (ARENA_CAUGHT(&c)) return false;
 //     ... arena_alloc ...
@@ -32,9 +39,9 @@ typedef struct ArenaCatch {
     struct ArenaCatch *outer;
     Arena *made; // since it began
 } ArenaCatch;
-void arena_catch_begin(ArenaCatch *c);
+ArenaCatch *arena_catch_begin(ArenaCatch *c);
 void arena_catch_end(ArenaCatch *c);
-#define ARENA_CAUGHT(c) (arena_catch_begin(c), setjmp((c)->place) != 0)
+#define ARENA_CAUGHT(c) setjmp(arena_catch_begin(c)->place) // the whole condition of an `if`
 
 #define NEW(arena, Type) ((Type *)arena_alloc((arena), sizeof(Type)))
 #define NEW_ARRAY(arena, Type, count) ((Type *)arena_alloc((arena), sizeof(Type) * (size_t)(count)))

@@ -41,7 +41,11 @@ void tgf_program_free(TgfProgram *p) {
 bool dsl_alive(const TgfProgram *p) { return p && !p->no_memory; }
 ArenaCatch *dsl_catch(TgfProgram *p) { return &p->catch; }
 void dsl_no_memory(TgfProgram *p) { p->no_memory = true; }
-void dsl_leave(TgfProgram *p) { arena_catch_end(&p->catch); }
+
+void dsl_leave(TgfProgram *p) {
+    arena_catch_end(&p->catch);
+    if (ferror(p->out)) p->no_memory = true; // a message is lost
+}
 
 void dsl_here(TgfProgram *p, TgfSite at) {
     p->at = (Loc){str_intern(p->strs, at.file ? at.file : "(program)"), at.line > 0 ? at.line : 1, 0, 0};
@@ -54,8 +58,6 @@ Arena *dsl_arena(TgfProgram *p) { return p->arena; }
 StrTable *dsl_strs(TgfProgram *p) { return p->strs; }
 Diag *dsl_diag_begin(TgfProgram *p, Arena *a) { return diag_new(a, p->out, false); }
 void dsl_diag_end(TgfProgram *p, Diag *d) { p->errors += diag_errors(d); }
-
-const char *dsl_keep(TgfProgram *p, char *text, size_t size) { return arena_take(p->arena, text, size + 1); }
 
 void *dsl_running(const TgfProgram *p) { return p->running; }
 

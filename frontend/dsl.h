@@ -49,16 +49,13 @@ size_t dsl_said(TgfProgram *p);            // bytes of messages so far; p may be
 // TGF_OK, or TGF_INVALID with the first message behind `said`, or the program's first.
 TgfStatus dsl_result(TgfProgram *p, bool ok, size_t said);
 
-Arena *dsl_arena(TgfProgram *p); // lives as long as p
+Arena *dsl_arena(TgfProgram *p); // lives as long as p: text that is handed out is copied there
 StrTable *dsl_strs(TgfProgram *p);
 // A Diag for one use of the program's source, made in `a` (files it reads live there, too). Messages become the
 // program's; dsl_diag_end adds the number of errors to the program's. They are not mistakes of the program itself:
 // dsl_source still gives it.
 Diag *dsl_diag_begin(TgfProgram *p, Arena *a);
 void dsl_diag_end(TgfProgram *p, Diag *d);
-// Text to hand out, as the program's; `text`, of `size` bytes and a 0, is malloc's and freed.
-const char *dsl_keep(TgfProgram *p, char *text, size_t size);
-
 // What runs (tools/dsl_compile.c): closed by tgf_program_free, and before another is set.
 void *dsl_running(const TgfProgram *p);
 void dsl_set_running(TgfProgram *p, void *running, void (*close)(void *running));

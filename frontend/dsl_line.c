@@ -97,7 +97,7 @@ static bool line_is_whole(TgfProgram *p, const Line *l) {
     for (int i = 0; i < l->names.n; i++)
         if (!strcmp(l->names.at[i].str, "block") && (l->names.n > 1 || l->over.n)) wrong = "takes 'block' alone";
     if (l->over.n && !l->names.n) wrong = "needs what is in front of 'over'";
-    if (!l->names.n && !l->options.n) wrong = "says nothing";
+    if (!l->names.n && !l->options.n && !l->over.n) wrong = "says nothing";
     if (wrong) DSL_ERROR(p, "the line '%s' %s", l->head.str, wrong);
     return !wrong;
 }
@@ -163,8 +163,11 @@ static void recipe_line(TgfProgram *p, Name head, int n, const TgfArg *args) {
     bool keyed = n > 1 && args[1].key;
     bool ok;
     if (n > 0 && args[0].kind == TGF_ARG_TEXT && !args[0].key && !args[0].over && (n == 1 || keyed)) {
-        e.word = dsl_name(p, args[0].text, "what stands here");
-        ok = e.word.str && entry_options(p, &e, n - 1, args + 1);
+        bool is_word = args[0].text && dsl_is_name(args[0].text);
+        if (is_word) e.word = (Name){str_intern(p->strs, args[0].text), p->at};
+        else if (!args[0].text) DSL_ERROR(p, "argument 1 of '%s' is NULL: no text", head.str);
+        else DSL_ERROR(p, "'%s' is not one word: a string is written tgf_quoted(\"%s\")", args[0].text, args[0].text);
+        ok = is_word && entry_options(p, &e, n - 1, args + 1);
     } else {
         ok = entry_values(p, &e, n, args);
     }

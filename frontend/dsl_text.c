@@ -5,31 +5,22 @@
 #include "frontend/frontend.h"
 #include <stdlib.h>
 
-// NULL: no memory.
-static char *plain_text(const Source *s, size_t *out_size) {
-    char *text = NULL;
-    FILE *out = open_memstream(&text, out_size);
-    if (!out) return NULL;
+static void print_plain(const Source *s, FILE *out) {
     fprintf(out, "# Written by a program: %s\n", s->path);
     for (int i = 0; i < s->decls.n; i++) {
         DeclKind kind = s->decls.at[i].kind;
         if (kind != (i ? s->decls.at[i - 1].kind : DECL_USE) || kind > DECL_AXIS) fputc('\n', out);
         source_print(&(Source){.decls = {.at = &s->decls.at[i], .n = 1}}, out);
     }
-    bool failed = ferror(out);
-    if (!fclose(out) && !failed) return text;
-    free(text);
-    return NULL;
 }
 
 static const char *text_of(TgfProgram *p) {
-    size_t size = 0;
     const Source *s = dsl_source(p);
     if (!s) return NULL;
-    char *plain = plain_text(s, &size);
-    if (!plain) arena_exhausted();
-    const char *text = dsl_keep(p, plain, size);
     Arena *a = arena_new();
+    size_t size;
+    print_plain(s, arena_stream(a));
+    const char *text = arena_stream_text(a, &size);
     Diag *d = dsl_diag_begin(p, a);
     text = source_format("(the program's text)", text, size, a, p->strs, d, &size);
     if (text) text = arena_dup(p->arena, text, size + 1);

@@ -239,22 +239,15 @@ static bool same_tokens(const FmtText *a, const FmtText *b) {
     return true;
 }
 
-static char *ast_text(const Source *s, size_t *out_size) {
-    char *text = NULL;
-    FILE *out = open_memstream(&text, out_size);
-    if (!out) return NULL;
-    source_print(s, out);
-    fclose(out);
-    return text;
+static char *ast_text(const Source *s, Arena *a, size_t *out_size) {
+    source_print(s, arena_stream(a));
+    return arena_stream_text(a, out_size);
 }
 
-static bool same_program(const Source *a, const Source *b) {
-    size_t na = 0, nb = 0;
-    char *x = ast_text(a, &na), *y = ast_text(b, &nb);
-    bool same = x && y && na == nb && !memcmp(x, y, na);
-    free(x);
-    free(y);
-    return same;
+static bool same_program(const Source *x, const Source *y, Arena *a) {
+    size_t nx, ny;
+    char *of_x = ast_text(x, a, &nx), *of_y = ast_text(y, a, &ny);
+    return nx == ny && !memcmp(of_x, of_y, nx);
 }
 
 char *source_format(Str path, const char *in, size_t size, Arena *a, StrTable *strs, Diag *diag, size_t *out_size) {
@@ -274,7 +267,7 @@ char *source_format(Str path, const char *in, size_t size, Arena *a, StrTable *s
     // Nothing but white space may have changed, and no statement may end elsewhere.
     Source again = {.path = path, .text = text, .size = *out_size};
     fmt_lex(&after, text, *out_size, a);
-    if (!same_tokens(&before, &after) || !source_parse(&again, a, strs, diag) || !same_program(&source, &again)) {
+    if (!same_tokens(&before, &after) || !source_parse(&again, a, strs, diag) || !same_program(&source, &again, a)) {
         diag_internal(diag, "fmt", NULL, "formatting %s would change it", path);
         return NULL;
     }

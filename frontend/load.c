@@ -32,24 +32,29 @@ static const char *folder_join(Arena *a, const char *of_file, const char *path) 
 static const char *read_disk(Front *f, const char *path, Loc at, size_t *out_size) {
     struct stat st;
     FILE *file = fopen(path, "rb");
-    char *text = NULL;
+    char *text = NULL; // malloc's: the file is open
+    if (!file && errno == ENOMEM) arena_exhausted();
     if (!file || fstat(fileno(file), &st)) {
         diag_error(f->diag, at, "cannot read '%s': %s", path, strerror(errno));
     } else if (!S_ISREG(st.st_mode)) {
         diag_error(f->diag, at, "cannot read '%s': not a regular file", path);
     } else if (st.st_size > SOURCE_BYTES_MAX) {
         diag_error(f->diag, at, "'%s' is too large (more than %d MB)", path, SOURCE_BYTES_MAX >> 20);
+    } else if (!(text = calloc(1, (size_t)st.st_size + 1))) {
+        fclose(file);
+        arena_exhausted();
     } else {
-        text = arena_alloc(f->arena, (size_t)st.st_size + 1);
         *out_size = fread(text, 1, (size_t)st.st_size, file);
         if (ferror(file)) {
             diag_error(f->diag, at, "cannot read '%s': %s", path, strerror(errno));
+            free(text);
             text = NULL;
-        } else {
-            vec_push(f->arena, &f->files, (const char *)arena_printf(f->arena, "%s", path));
         }
     }
     if (file) fclose(file);
+    if (!text) return NULL;
+    text = arena_take(f->arena, text, *out_size + 1);
+    vec_push(f->arena, &f->files, (const char *)arena_printf(f->arena, "%s", path));
     return text;
 }
 

@@ -13,6 +13,10 @@ static void tgf_yyerror(const Loc *loc, Parser *p, const char *message);
         const Loc *last_ = &YYRHSLOC(rhs, (n) ? (n) : 0);                                                              \
         (current).end_col = last_->line == (current).line ? last_->end_col : 0;                                        \
     } while (0)
+// The stacks are the arena's, like the scanner's memory.
+static _Thread_local Arena *stack_arena;
+#define YYMALLOC(size) arena_alloc(stack_arena, (size))
+#define YYFREE(block) ((void)(block))
 #define PUSH(list, ...) vec_push(A, list, __VA_ARGS__)
 }
 %define api.pure full
@@ -21,7 +25,7 @@ static void tgf_yyerror(const Loc *loc, Parser *p, const char *message);
 %define parse.error custom
 %define parse.lac full
 %locations
-%initial-action { (void)yynerrs; }
+%initial-action { (void)yynerrs; stack_arena = p->arena; }
 %param {Parser *p}
 
 %union {

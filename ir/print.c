@@ -330,33 +330,20 @@ void unit_print(const Unit *u, FILE *out) { print_unit(u, out, true); }
 void unit_print_bare(const Unit *u, FILE *out) { print_unit(u, out, false); }
 
 char *node_line(const Node *n, Arena *a) {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return "";
     const Block *b = n->parent;
-    if (!b) {
-        fclose(out);
-        free(text);
-        return "";
-    }
-    Printer p = printer_new(b->func, out, true);
+    if (!b) return "";
+    Printer p = printer_new(b->func, NULL, true);
+    p.out = arena_stream(p.arena);
     Node alone = *n;
     alone.body = NULL;
     print_node(&p, &alone, 0);
-    arena_free(p.arena);
-    fclose(out);
+    const char *text = arena_stream_text(p.arena, NULL);
     char *line = arena_printf(a, "%.*s", (int)strcspn(text, "\n"), text);
-    free(text);
+    arena_free(p.arena);
     return line;
 }
 
 char *type_text(const Type *t, const Mesh *m, Arena *a) {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return "";
-    print_type(out, t, m);
-    fclose(out);
-    return arena_take(a, text, size + 1);
+    print_type(arena_stream(a), t, m);
+    return arena_stream_text(a, NULL);
 }
