@@ -152,7 +152,8 @@ Expr *dsl_use(TgfProgram *p, Handle x, Handle user, const char *what) {
         return name_expr(p, x->var->name);
     }
     if (x->constant || !x->scope->body) return x->expr; // nothing in it changes
-    if (!x->stmt && x->named && is_current(p, x->named)) {
+    // In a repeat inside, the variable may be carried: from the second turn on it has another value.
+    if (!x->stmt && x->named && x->named->scope == p->scope && is_current(p, x->named)) {
         reads(p, user, x->named);
         return name_expr(p, x->named->var->name);
     }

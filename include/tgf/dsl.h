@@ -6,34 +6,34 @@
  *     TgfProgram *p = tgf_program_new();
  *     Axis TGF_AXIS(p, vocab, 256), TGF_AXIS(p, seq, 128), TGF_AXIS(p, layer, 4), TGF_AXIS(p, width, 192);
  *     Axis TGF_AXIS(p, hidden, tgf_mul(4, width)), batch = tgf_axis_named(p, "batch");
- *     tgf_model(p, "tiny");
- *         Tensor tokens = tgf_input(p, "tokens", "i32", batch, seq);
- *         Tensor labels = tgf_input(p, "labels", "i32", batch, seq);
- *         Tensor wte = tgf_as(tgf_param(p, "wte", tgf_call("normal", p, 0.02), vocab, width), "wte.weight");
+ *     TGF_MODEL(p, "tiny") {
+ *         Tensor TGF_INPUT(p, tokens, "i32", batch, seq), TGF_INPUT(p, labels, "i32", batch, seq);
+ *         Tensor TGF_PARAM(p, wte, tgf_normal(p, 0.02), vocab, width);
+ *         tgf_as(wte, "wte.weight");
  *         Tensor TGF_LET(p, x, tgf_take(wte, tokens, vocab));
- *         tgf_repeat(p, layer, "h.{layer}");
+ *         TGF_REPEAT(p, layer, "h.{layer}") {
  *             TGF_LET(p, x, tgf_add(x, tgf_as(tgf_call("mlp", x, width, hidden), "mlp")));
- *         tgf_end(p);
+ *         }
  *         Tensor TGF_LET(p, logits, tgf_dot(tgf_call("layernorm", x, width), wte, width));
  *         tgf_let(p, "loss", tgf_call("cross_entropy", logits, labels, vocab));
- *     tgf_end(p);
- *     tgf_strategy(p, "tensor2");
+ *     }
+ *     TGF_STRATEGY(p, "tensor2") {
  *         tgf_line(p, "mesh", tgf_key("tensor", 2));
  *         tgf_line(p, "split", hidden, vocab, tgf_over("tensor"));
- *     tgf_end(p);
- *     tgf_train(p);
+ *     }
+ *     TGF_TRAIN(p) {
  *         tgf_line(p, "optimizer", "adamw", tgf_key("lr", 1e-3), tgf_key("betas", tgf_list(0.9, 0.95)));
  *         tgf_setting(p, "batch", 8);
- *     tgf_end(p);
+ *     }
  *     TgfStatus s = tgf_program_start(p, NULL, NULL);
  *     while (s.code == TGF_OK && next_batch(ids, next_ids)) s = tgf_program_step(p, ids, next_ids, &loss);
  *     if (s.code) fputs(tgf_program_messages(p), stderr);
  *     tgf_program_free(p);
  *
- * Values: a Tensor stands for a value, not for a name. One that is used twice, or behind a later assignment of what it
- * reads, becomes a variable of its own in the text (`t1`, `t2`, ...), set where it was made. TGF_LET gives a variable
- * its name; setting it again inside of `repeat`, where it was set before, carries it from turn to turn, as in the text.
- * Handles of an earlier value of a variable may not be used any more: that is refused.
+ * Values: a Tensor stands for a value, not for a name. One that is used twice, in a repeat inside, or behind a later
+ * assignment of what it reads, becomes a variable of its own in the text (`t1`, `t2`, ...), set where it was made.
+ * TGF_LET gives a variable its name; setting it again inside of `repeat`, where it was set before, carries it from turn
+ * to turn, as in the text. Handles of an earlier value of a variable may not be used any more: that is refused.
  *
  * Order: calls that take the program say something where they stand (declarations, parameters, assignments, lines);
  * expressions may be made in any order.
@@ -85,6 +85,17 @@ typedef enum TgfArgKind {
     TGF_ARG_PROGRAM, /* no argument: says which program, where nothing else does */
 } TgfArgKind;
 
+typedef struct TgfNumbers {
+    const double *at;
+    int n;
+} TgfNumbers;
+
+typedef struct TgfPiece {
+    Axis from[4], to[4];
+    int nfrom, nto;
+    const struct TgfArg *at; /* NULL: none */
+} TgfPiece;
+
 typedef struct TgfArg { /* what a call of the language takes; valid until the end of the block it was made in */
     TgfArgKind kind;
     int over;        /* not 0: behind the word `over` */
@@ -96,16 +107,9 @@ typedef struct TgfArg { /* what a call of the language takes; valid until the en
         double number;
         const char *text;
         TgfProgram *program;
-        struct {
-            const double *at;
-            int n;
-        } list;
+        TgfNumbers list;
         const char *words[2];
-        struct {
-            Axis from[4], to[4];
-            int nfrom, nto;
-            const struct TgfArg *at; /* NULL: none */
-        } piece;
+        TgfPiece piece;
     };
 } TgfArg;
 

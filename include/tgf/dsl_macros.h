@@ -22,7 +22,7 @@
 /* TGF_EACH(a, b, c): 3, (const TgfArg[]){TGF_ARG(a), TGF_ARG(b), TGF_ARG(c)} */
 #define TGF_EACH(...) TGF_EACH_(__VA_ARGS__, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, )
 #define TGF_EACH_(a, b, c, d, e, f, g, h, i, j, k, l, n, ...)                                                          \
-    n, (const TgfArg[]) { TGF_EACH_##n(a, b, c, d, e, f, g, h, i, j, k, l) }
+    n, (const TgfArg[]) { TGF_EACH_##n(a, b, c, d, e, f, g, h, i, j, k, l, ) }
 #define TGF_EACH_1(a, ...) TGF_ARG(a)
 #define TGF_EACH_2(a, ...) TGF_ARG(a), TGF_EACH_1(__VA_ARGS__)
 #define TGF_EACH_3(a, ...) TGF_ARG(a), TGF_EACH_2(__VA_ARGS__)
@@ -53,6 +53,9 @@
 #define tgf_end(p) tgf_end_at(TGF_HERE, p)
 #define tgf_input(p, name, type, ...) tgf_input_at(TGF_HERE, p, name, type, TGF_EACH(__VA_ARGS__))
 #define tgf_param(p, name, initial, ...) tgf_param_at(TGF_HERE, p, name, TGF_ARG(initial), TGF_EACH(__VA_ARGS__))
+#define TGF_FORMAL(p, x) x = tgf_formal(p, #x) /* Tensor TGF_FORMAL(p, x); */
+#define TGF_INPUT(p, x, type, ...) x = tgf_input(p, #x, type, __VA_ARGS__)
+#define TGF_PARAM(p, x, initial, ...) x = tgf_param(p, #x, initial, __VA_ARGS__)
 #define tgf_let(p, name, value) tgf_let_at(TGF_HERE, p, name, TGF_ARG(value))
 #define TGF_LET(p, x, value) x = tgf_let(p, #x, value) /* Tensor TGF_LET(p, h, tgf_dot(x, w, width)); */
 #define TGF_UNPACK2(p, value, a, b)                                                                                    \
@@ -62,6 +65,17 @@
                   (Tensor *const[]){&(a), &(b), &(c)})
 #define tgf_line(p, head, ...) tgf_line_at(TGF_HERE, p, head, TGF_EACH(__VA_ARGS__))
 #define tgf_setting(p, name, value) tgf_setting_at(TGF_HERE, p, name, TGF_ARG(value))
+
+/* The same with braces, closed behind the last: TGF_REPEAT(p, layer, "h.{layer}") { ... }. Not to be left by break,
+ * return or goto. */
+#define TGF_BLOCK(p, name) TGF_OPEN_(p, tgf_block(p, name), __LINE__)
+#define TGF_MODEL(p, name) TGF_OPEN_(p, tgf_model(p, name), __LINE__)
+#define TGF_REPEAT(p, axis, as) TGF_OPEN_(p, tgf_repeat(p, axis, as), __LINE__)
+#define TGF_STRATEGY(p, name) TGF_OPEN_(p, tgf_strategy(p, name), __LINE__)
+#define TGF_TRAIN(p) TGF_OPEN_(p, tgf_train(p), __LINE__)
+#define TGF_OPEN_(p, open, line) TGF_OPEN_AT_(p, open, line)
+#define TGF_OPEN_AT_(p, open, line)                                                                                    \
+    for (int tgf_open_##line = ((open), 1); tgf_open_##line; tgf_open_##line = 0, tgf_end(p))
 
 /* ---- arguments --------------------------------------------------------------------------------------------------- */
 #define tgf_key(key, value) tgf_key_of(key, TGF_ARG(value))
@@ -109,6 +123,8 @@
 #define tgf_cast(x, type) tgf_call("cast", x, type)
 #define tgf_stop(x) tgf_call("stop", x)
 
+#define tgf_normal(p, deviation) tgf_call("normal", p, deviation)
+#define tgf_uniform(p, least, most) tgf_call("uniform", p, least, most)
 #define tgf_sum(...) tgf_call("sum", __VA_ARGS__)   /* x, axis, ... */
 #define tgf_max(...) tgf_call("max", __VA_ARGS__)   /* x, axis, ... */
 #define tgf_mean(...) tgf_call("mean", __VA_ARGS__) /* x, axis, ... */
@@ -123,7 +139,7 @@
 #define tgf_concat(...) tgf_call("concat", __VA_ARGS__)
 #define tgf_slice(...) tgf_call("slice", __VA_ARGS__)
 #define tgf_random(...) tgf_call("random", __VA_ARGS__)
-#define tgf_attend(...) tgf_call("attend", __VA_ARGS__) /* q, k, v, feature, tgf_over(key), tgf_key("scale", s), ...   \
-                                                         */
+/* q, k, v, feature, tgf_over(key), tgf_key("scale", s), ... */
+#define tgf_attend(...) tgf_call("attend", __VA_ARGS__)
 #define tgf_causal(query, key) tgf_call("causal", query, key)
 #endif

@@ -103,6 +103,13 @@ static void carried(void) {
     same("repeat", finish(&s, tgf_add(tgf_mul(x, before), reads)),
          HEAD "    t1 = exp(a)\n    x = a\n    t2 = x + 5\n    repeat k {\n        y = x * t1\n        t3 = x + 7\n"
               "        x = x + y\n        x = x * t3\n    }\n    loss = sum(x * exp(b) + t2)\n}\n");
+    s = small();
+    Tensor e = tgf_exp(s.a), h = tgf_let(s.p, "h", e);
+    tgf_repeat(s.p, s.k, NULL);
+    h = tgf_let(s.p, "h", tgf_add(h, e)); // in each turn the same e
+    tgf_end(s.p);
+    same("a value whose name is carried", finish(&s, h),
+         HEAD "    t1 = exp(a)\n    h = t1\n    repeat k {\n        h = h + t1\n    }\n    loss = sum(h)\n}\n");
 }
 
 static void chain(void) { // longer than an expression may be deep
