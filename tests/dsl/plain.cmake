@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+# test_plain.c once more, as C++17: the functions of dsl.h without macros are what C++ has.
+set(plain_cpp ${CMAKE_CURRENT_BINARY_DIR}/plain_cpp.o)
+add_custom_command(OUTPUT ${plain_cpp}
+  COMMAND ${TGF_CXX} -x c++ -std=c++17 -Wall -Wextra -Wpedantic -Werror -I${CMAKE_SOURCE_DIR} -c ${CMAKE_CURRENT_LIST_DIR}/test_plain.c -o ${plain_cpp}
+  DEPENDS ${CMAKE_CURRENT_LIST_DIR}/test_plain.c ${CMAKE_CURRENT_LIST_DIR}/twins.h ${CMAKE_SOURCE_DIR}/include/tgf/dsl.h
+    ${CMAKE_SOURCE_DIR}/include/tgf/tgf.h)
+add_executable(test_dsl_plain_cpp ${plain_cpp})
+set_target_properties(test_dsl_plain_cpp PROPERTIES LINKER_LANGUAGE C)
+target_link_libraries(test_dsl_plain_cpp PRIVATE helpers_dsl tgf_frontend tgf_passes tgf_codegen tgf_runtime)
+add_test(NAME dsl.plain_cpp COMMAND test_dsl_plain_cpp WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
