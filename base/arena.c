@@ -33,7 +33,8 @@ static void (*oom_handler)(void) = oom_abort;
 
 void arena_on_oom(void (*handler)(void)) { oom_handler = handler ? handler : oom_abort; }
 
-static _Thread_local ArenaCatch *innermost;
+// initial-exec: addressed without a call, which would make the shared library need the dynamic linker by name.
+static _Thread_local ArenaCatch *innermost __attribute__((tls_model("initial-exec")));
 
 static void list_add(Arena *a, ArenaCatch *c) {
     a->under = c;

@@ -4,10 +4,19 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-# The runtime as users link it, with base/ inside: an archive and a shared library from the same objects.
-foreach(kind STATIC SHARED)
-  string(TOLOWER ${kind} name)
-  add_library(tgf_runtime_${name} ${kind} $<TARGET_OBJECTS:tgf_runtime> $<TARGET_OBJECTS:tgf_base>)
+# The runtime as users link it, with base/ inside: an archive and a shared library from the same objects. The archive's
+# are made one object in which all names but tgf_* are local: a program may have an arena_new of its own.
+set(tgf_objects $<TARGET_OBJECTS:tgf_runtime> $<TARGET_OBJECTS:tgf_base>)
+set(tgf_object ${CMAKE_BINARY_DIR}/package/tgf_runtime.o)
+add_custom_command(OUTPUT ${tgf_object}
+  COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/package
+  COMMAND ${CMAKE_LINKER} -r -o ${tgf_object}.all ${tgf_objects}
+  COMMAND ${CMAKE_OBJCOPY} --wildcard --keep-global-symbol=tgf_* ${tgf_object}.all ${tgf_object}
+  COMMAND ${CMAKE_COMMAND} -E rm ${tgf_object}.all
+  DEPENDS ${tgf_objects} COMMAND_EXPAND_LISTS VERBATIM)
+add_library(tgf_runtime_static STATIC ${tgf_object})
+add_library(tgf_runtime_shared SHARED ${tgf_objects})
+foreach(name static shared)
   set_target_properties(tgf_runtime_${name} PROPERTIES OUTPUT_NAME tgf_runtime LINKER_LANGUAGE C
     ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/package LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/package)
   target_include_directories(tgf_runtime_${name} INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
