@@ -7,13 +7,14 @@ include(CMakePackageConfigHelpers)
 # The runtime as users link it, with base/ inside: an archive and a shared library from the same objects. The archive's
 # are made one object in which all names but tgf_* are local: a program may have an arena_new of its own.
 set(tgf_objects $<TARGET_OBJECTS:tgf_runtime> $<TARGET_OBJECTS:tgf_base>)
+find_program(TGF_OBJCOPY NAMES objcopy ${CMAKE_OBJCOPY} REQUIRED) # GNU's first: LLVM's breaks clang's sanitized objects
 set(tgf_object ${CMAKE_BINARY_DIR}/package/tgf_runtime.o)
 add_custom_command(OUTPUT ${tgf_object}
   COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/package
   COMMAND ${CMAKE_LINKER} -r -o ${tgf_object}.all ${tgf_objects}
-  COMMAND ${CMAKE_OBJCOPY} --wildcard --keep-global-symbol=tgf_* ${tgf_object}.all ${tgf_object}
+  COMMAND ${TGF_OBJCOPY} --wildcard --keep-global-symbol=tgf_* ${tgf_object}.all ${tgf_object}
   COMMAND ${CMAKE_COMMAND} -E rm ${tgf_object}.all
-  DEPENDS ${tgf_objects} COMMAND_EXPAND_LISTS VERBATIM)
+  DEPENDS tgf_runtime tgf_base COMMAND_EXPAND_LISTS VERBATIM)
 add_library(tgf_runtime_static STATIC ${tgf_object})
 add_library(tgf_runtime_shared SHARED ${tgf_objects})
 foreach(name static shared)
