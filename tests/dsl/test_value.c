@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Values of the builder: which of them become variables, what repeat carries, and that the text a program prints is the
-// program: its IR is that of the text written by hand.
+// program: both have one IR.
 #include "include/tgf/dsl.h"
 #include "tests/dsl/dsl_ir.h"
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 static int failures;
 
-// The text is `expected`, behind its first line, and its IR that of `by_hand` (NULL: of `expected`).
+// The program's text is `expected`, behind its first line, and both have the same IR.
 static void same(const char *what, TgfProgram *p, const char *expected) {
     const char *text = NULL, *again = NULL;
     TgfStatus s = tgf_program_text(p, &text);
@@ -22,6 +22,11 @@ static void same(const char *what, TgfProgram *p, const char *expected) {
     } else if (tgf_program_text(p, &again).code || strcmp(text, again)) {
         printf("%s: printed again, it is another text\n", what);
         failures++;
+    } else {
+        char *mine = ir_of_program(p, NULL), *of_text = ir_of_text("expected.tgf", expected, NULL);
+        if (strncmp(mine, "unit ", 5) || strcmp(mine, of_text)) printf("%s: the IR differs\n", what), failures++;
+        free(mine);
+        free(of_text);
     }
     tgf_program_free(p);
 }
