@@ -259,16 +259,27 @@ static Status open_libraries(CommNccl *c) {
     return status_ok();
 }
 
+static Status check_handed(const CommNccl *c) {
+    int rank, ranks, gpu;
+    STATUS_TRY(comm_nccl_look(c->options.handed, &rank, &ranks, &gpu));
+    if (ranks == c->nranks && rank == c->options.first && c->options.nlocal == 1) return status_ok();
+    return status_make(STATUS_INVALID,
+                       "the caller's NCCL communicator is rank %d of %d, this process is rank %d of the model's %d%s",
+                       rank, ranks, c->options.first, c->nranks, c->options.nlocal > 1 ? ", all in it" : "");
+}
+
 // What NCCL's communicators find each other by: rank 0's, and the other processes are told. Every process comes here,
 // also one that lacks something, so that all hear of it.
 static Status share_id(CommNccl *c, Status own) {
     World *w = c->options.world;
     if (!status_failed(&own) && w && w->size != c->nranks)
         own = status_make(STATUS_INVALID, "the model runs on %d ranks, there are %d processes", c->nranks, w->size);
-    if (!status_failed(&own) && c->api && (!w || w->rank == 0))
+    if (!status_failed(&own) && c->options.handed) own = check_handed(c);
+    if (!status_failed(&own) && c->api && !c->options.handed && (!w || w->rank == 0))
         own = nccl_status(c->api, NULL, c->api->ncclGetUniqueId(&c->id), "ncclGetUniqueId");
     if (!w) return own;
     STATUS_TRY(world_agree(w, own));
+    if (c->options.handed) return status_ok();
     return world_broadcast(w, 0, &c->id, sizeof c->id);
 }
 

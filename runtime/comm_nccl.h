@@ -23,7 +23,13 @@ typedef struct CommNcclOptions {
     int64_t timeout_ms, posts;
     int first, nlocal; // ranks of this process
     World *world;      // the other processes, or NULL
+    void *handed;      // the caller's ncclComm_t of this process's rank, from which all are split; NULL: none
 } CommNcclOptions;
+
+// Of the caller's ncclComm_t.
+Status comm_nccl_look(void *handle, int *out_rank, int *out_ranks, int *out_gpu);
+// The processes of its ranks; NULL: it has one. All of them call this.
+Status comm_nccl_world(void *handle, World **out_world);
 
 Status comm_nccl_make(const CommNcclOptions *options, Comm **out_comm);
 // From the rank's own thread, all ranks at the same time, after the devices are made: the communicators are set up.

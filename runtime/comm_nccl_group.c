@@ -120,13 +120,13 @@ Status nccl_watch(void *context, DeviceCuda *d) {
 }
 
 // ---- making ---------------------------------------------------------------------------------------------------------
-static Status split(CommNccl *c, NcclRank *r, int color, int key, NcclComm *out_comm) {
+static Status split(CommNccl *c, NcclRank *r, NcclComm from, int color, int key, NcclComm *out_comm) {
     NcclConfig config = NCCL_CONFIG;
     config.blocking = 0;
     NcclComm made = NULL;
-    NcclResult result = c->api->ncclCommSplit(r->world, color, key, &made, &config);
-    if (result != NCCL_OK && result != NCCL_IN_PROGRESS) return nccl_status(c->api, r->world, result, "ncclCommSplit");
-    STATUS_TRY(nccl_taken(c, r, r->world, NCCL_IN_PROGRESS, "ncclCommSplit"));
+    NcclResult result = c->api->ncclCommSplit(from, color, key, &made, &config);
+    if (result != NCCL_OK && result != NCCL_IN_PROGRESS) return nccl_status(c->api, from, result, "ncclCommSplit");
+    STATUS_TRY(nccl_taken(c, r, from, NCCL_IN_PROGRESS, "ncclCommSplit"));
     if (color == NCCL_NO_COLOR) return status_ok();
     int64_t begin = now_ms();
     for (int64_t turn = 0; !*(NcclComm volatile *)&made; turn++) { // filled in by a thread of NCCL's
@@ -139,20 +139,25 @@ static Status split(CommNccl *c, NcclRank *r, int color, int key, NcclComm *out_
     return nccl_taken(c, r, made, NCCL_IN_PROGRESS, "ncclCommSplit");
 }
 
-static Status open_comms(CommNccl *c, NcclRank *r) {
-    const Plan *p = c->plan;
+static Status join_all(CommNccl *c, NcclRank *r) {
+    if (c->options.handed) return split(c, r, c->options.handed, 0, r->rank, &r->world);
     NcclConfig config = NCCL_CONFIG;
     config.blocking = 0;
     NcclResult result = c->api->ncclCommInitRankConfig(&r->world, c->nranks, c->id, r->rank, &config);
     if (result != NCCL_OK && result != NCCL_IN_PROGRESS) return nccl_status(c->api, NULL, result, "ncclCommInitRank");
-    STATUS_TRY(nccl_taken(c, r, r->world, NCCL_IN_PROGRESS, "ncclCommInitRank"));
+    return nccl_taken(c, r, r->world, NCCL_IN_PROGRESS, "ncclCommInitRank");
+}
+
+static Status open_comms(CommNccl *c, NcclRank *r) {
+    const Plan *p = c->plan;
+    STATUS_TRY(join_all(c, r));
     for (int i = 0; i < c->ngroups; i++)
-        STATUS_TRY(split(c, r, (int)plan_coord(p, ~c->groups[i], r->rank), (int)plan_coord(p, c->groups[i], r->rank),
-                         &r->group[i]));
+        STATUS_TRY(split(c, r, r->world, (int)plan_coord(p, ~c->groups[i], r->rank),
+                         (int)plan_coord(p, c->groups[i], r->rank), &r->group[i]));
     for (int i = 0; i < c->nlanes; i++) {
         bool sends = r->stage == c->lanes[i].from, takes = r->stage == c->lanes[i].to;
         int color = sends || takes ? (int)plan_coord(p, ~p->stage_mesh, r->rank) : NCCL_NO_COLOR;
-        STATUS_TRY(split(c, r, color, takes, &r->lane[i]));
+        STATUS_TRY(split(c, r, r->world, color, takes, &r->lane[i]));
     }
     return status_ok();
 }

@@ -193,6 +193,9 @@ enum { NCCL_DEFAULT = (int)0x80000000 };
     X(NcclResult, ncclGetUniqueId, ncclGetUniqueId, (NcclId * out_id))                                                 \
     X(NcclResult, ncclCommInitRankConfig, ncclCommInitRankConfig,                                                      \
       (NcclComm * out_comm, int nranks, NcclId id, int rank, NcclConfig *config))                                      \
+    X(NcclResult, ncclCommCount, ncclCommCount, (NcclComm comm, int *out_count))                                       \
+    X(NcclResult, ncclCommUserRank, ncclCommUserRank, (NcclComm comm, int *out_rank))                                  \
+    X(NcclResult, ncclCommCuDevice, ncclCommCuDevice, (NcclComm comm, int *out_device))                                \
     X(NcclResult, ncclCommSplit, ncclCommSplit,                                                                        \
       (NcclComm comm, int color, int key, NcclComm *out_comm, NcclConfig *config))                                     \
     X(NcclResult, ncclCommFinalize, ncclCommFinalize, (NcclComm comm))                                                 \

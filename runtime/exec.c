@@ -548,7 +548,8 @@ static Status make_comm(Program *p, const CommOptions *c) {
                              .posts = c->posts,
                              .first = p->first,
                              .nlocal = p->nlocal,
-                             .world = p->options.world};
+                             .world = p->options.world,
+                             .handed = p->options.nccl};
         return comm_nccl_make(&o, &p->comm);
     }
     if (p->options.world) return comm_wire_make(c, p->options.world, &p->comm);
@@ -575,7 +576,7 @@ static void setup_rank(void *context, int thread, int64_t begin, int64_t end) {
                        .cuda = p->cuda,
                        .plan = p->plan,
                        .rank = rank,
-                       .ordinal = p->options.world ? p->options.world->local : rank - p->first,
+                       .ordinal = p->gpu + rank - p->first,
                        .eager = p->options.eager || p->options.nfaults > 0,
                        .timed = p->options.trace,
                        .timeout_ms = p->options.comm_timeout_ms,
@@ -704,6 +705,7 @@ static Status make_inside(Program *p) {
         c.extent[i] = plan->mesh[i].extent;
         c.name[i] = plan->mesh[i].name;
     }
+    STATUS_TRY(program_choose_gpu(p));
     if (!c.timeout_ms && p->options.world) c.timeout_ms = p->options.world->timeout_ms;
     c.posts = most_posts(plan);
     STATUS_TRY(make_comm(p, &c)); // refuses more ranks than one process can have
@@ -785,14 +787,3 @@ void program_free(Program *p) {
 const Plan *program_plan(const Program *p) { return p->plan; }
 Trace *program_trace(Program *p) { return p->trace; }
 int program_threads(const Program *p) { return p->threads; }
-
-ProgramMemory program_memory(const Program *p, int rank) {
-    const Device *d = p->ranks[rank].device ? p->ranks[rank].device : p->ranks[p->first].device;
-    int stage = p->ranks[rank].stage;
-    return (ProgramMemory){.slab = d->slab_bytes,
-                           .scratch = d->scratch_bytes,
-                           .host = p->plan->stages[stage].host_bytes,
-                           .planned = p->plan->stages[stage].slab_bytes,
-                           .used = plan_used_bytes(p->plan, stage),
-                           .ranks = p->nranks};
-}

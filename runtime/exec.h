@@ -27,6 +27,7 @@ typedef struct ProgramOptions {
     bool eager;                 // GPU: every run is told step by step, no graphs
     bool poison;                // slabs begin as NaNs: what is read before it is written shows
     World *world;               // the processes of this run, one rank each; NULL: all ranks are threads of this one
+    void *nccl;                 // GPU: the caller's ncclComm_t of all ranks, this process's; NULL: none
     ProgramMemorySource memory; // CPU: where slabs come from; allocate NULL: from the system. From the calling thread
     const Fault *faults;        // seeded on purpose; copied
     int nfaults;

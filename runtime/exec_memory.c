@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// exec memory: slabs that the caller's own allocator gives. Asked for on the calling thread, one rank after the other,
-// so that the allocator need not know of threads.
+// exec memory: what the ranks' memory comes to, and slabs that the caller's own allocator gives. It is asked on the
+// calling thread, one rank after the other, so that it need not know of threads.
 #include "runtime/program.h"
 #include <stdlib.h>
 
@@ -33,4 +33,15 @@ void program_give_slabs(Program *p) {
     for (int r = 0; p->slabs && r < p->nranks; r++)
         if (p->slabs[r]) m->release(m->user, p->slabs[r], p->plan->stages[p->ranks[r].stage].slab_bytes, r);
     free(p->slabs);
+}
+
+ProgramMemory program_memory(const Program *p, int rank) {
+    const Device *d = p->ranks[rank].device ? p->ranks[rank].device : p->ranks[p->first].device;
+    int stage = p->ranks[rank].stage;
+    return (ProgramMemory){.slab = d->slab_bytes,
+                           .scratch = d->scratch_bytes,
+                           .host = p->plan->stages[stage].host_bytes,
+                           .planned = p->plan->stages[stage].slab_bytes,
+                           .used = plan_used_bytes(p->plan, stage),
+                           .ranks = p->nranks};
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE
 #include "runtime/launch.h"
 #include <dlfcn.h>
 #include <errno.h>
@@ -142,15 +143,20 @@ static void *open_library(const char *folder, size_t length, const char *below) 
     return n > 0 && (size_t)n < sizeof path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
 }
 
+static const char within; // an address of this file
+
 static LaunchMpiFn *find_mpi(char *why, size_t size) {
     char program[4096];
     const char *folder = value("TGF_LIB");
     void *library = NULL;
+    Dl_info at; // of the library that this is in, or of the program
     ssize_t n = readlink("/proc/self/exe", program, sizeof program);
     if (folder) library = open_library(folder, strlen(folder), "");
     while (n > 0 && program[n - 1] != '/') n--;
     if (!library && n > 0) library = open_library(program, (size_t)n - 1, "");
     if (!library && n > 0) library = open_library(program, (size_t)n - 1, "/../lib/tgf");
+    const char *own = dladdr(&within, &at) && at.dli_fname ? strrchr(at.dli_fname, '/') : NULL;
+    if (!library && own) library = open_library(at.dli_fname, (size_t)(own - at.dli_fname), "/tgf");
     if (library) {
         void *symbol = dlsym(library, "tgf_world_mpi");
         LaunchMpiFn *fn;
@@ -171,7 +177,8 @@ static Status make_world(const Launch *l, World **out_world) {
         if (l->mpi_comm)
             return status_make(STATUS_UNSUPPORTED,
                                "a communicator of MPI is given, and " MPI_LIBRARY " cannot be loaded (%.200s); it is "
-                               "looked for in $TGF_LIB, beside the program and in ../lib/tgf",
+                               "looked for in $TGF_LIB, beside the program, in ../lib/tgf and in tgf beside "
+                               "libtgf_runtime.so",
                                why);
         if (!l->host[0] || !l->port)
             return status_make(STATUS_UNSUPPORTED,
@@ -195,15 +202,20 @@ typedef struct HostId { // of the kernel that runs
     char boot[40];
 } HostId;
 
-static HostId host_id(void) {
-    HostId id = {""};
+void launch_boot(char *out, size_t size) {
+    memset(out, 0, size);
     FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
-    if (!f || !fgets(id.boot, sizeof id.boot, f)) gethostname(id.boot, sizeof id.boot - 1);
+    if (!f || !fgets(out, (int)size, f)) gethostname(out, size - 1);
     if (f) fclose(f);
+}
+
+static HostId host_id(void) {
+    HostId id;
+    launch_boot(id.boot, sizeof id.boot);
     return id;
 }
 
-static Status count_locals(const Launch *l, World *w) {
+Status launch_locals(const Launch *l, World *w) {
     HostId own = host_id(), *all = calloc((size_t)w->size, sizeof *all);
     int64_t *bytes_of = calloc((size_t)w->size, sizeof *bytes_of);
     Status s = all && bytes_of ? status_ok() : status_make(STATUS_MEMORY, "no memory for %d processes", w->size);
@@ -227,7 +239,7 @@ Status launch_world(const Launch *l, World **out_world) {
     if (l->size == 1 && !l->mpi_comm) return status_ok();
     STATUS_TRY(make_world(l, out_world));
     (*out_world)->timeout_ms = l->wait_ms;
-    Status s = count_locals(l, *out_world);
+    Status s = launch_locals(l, *out_world);
     if (!status_failed(&s)) return s;
     world_abort(*out_world, &s);
     world_free(*out_world);

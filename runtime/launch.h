@@ -30,6 +30,10 @@ typedef struct Launch {
 Status launch_read(Launch *out_launch);
 // The rest of a launch that the caller describes: nothing but how long to wait is read from the environment.
 Status launch_times(Launch *launch);
+// Which kernel runs here: different on different hosts.
+void launch_boot(char *out, size_t size);
+// Fills in the world's local and locals, where the launch does not say them. All processes call it.
+Status launch_locals(const Launch *launch, World *world);
 // *out_world NULL: this process is alone (nothing said otherwise, or there is one of them).
 Status launch_world(const Launch *launch, World **out_world);
 // The first host of Slurm's list ("node[03-07,9],x1"); false: it does not fit or is none.

@@ -37,6 +37,7 @@ struct Program {
     Pool *drivers; // one thread a rank; the caller drives rank 0
     Comm *comm;
     Trace *trace;
+    int gpu;        // of the first rank of this process
     void **slabs;   // by rank: from options.memory, NULL where it is not from there
     int *scalar_at; // by instruction: where its scalars start in integers
     Fault *faults;
@@ -49,6 +50,8 @@ struct Program {
 char *rank_chunk(const Program *p, int rank, int chunk);
 char *rank_chunk_host(const Program *p, int rank, int chunk);
 
+// comm_nccl_meet.c: p->gpu, that of options.nccl if there is one.
+Status program_choose_gpu(Program *p);
 // exec_memory.c: p->slabs, from options.memory if it has any.
 Status program_take_slabs(Program *p);
 void program_give_slabs(Program *p); // after the devices that use them

@@ -92,6 +92,7 @@ static Status check_header(const TgfModel *m, const TgfHeader *h) {
 
 static Status open_inside(const TgfModule *module, const TgfHeader *header, const TgfOptions *options, TgfModel *m) {
     ProgramOptions o = {.threads = options->threads, .world = m->world};
+    o.nccl = options->nccl;
     o.memory.allocate = options->allocate;
     o.memory.release = options->release;
     o.memory.user = options->memory_user;
@@ -119,7 +120,10 @@ TgfStatus tgf_open_header(const TgfModule *module, const TgfHeader *header, cons
     m->log = own.log;
     m->log_user = own.log_user;
     m->seed = own.seed;
-    Status s = model_join(&own, &m->world);
+    Status s =
+        own.nccl && !module->cuda
+            ? status_make(STATUS_INVALID, "the model is compiled for a CPU, where a communicator of NCCL is of no use")
+            : model_join(&own, &m->world);
     bool common = true; // a failure that all processes know of
     if (!status_failed(&s) && m->world) s = model_agree(m->world, module);
     if (!status_failed(&s)) {

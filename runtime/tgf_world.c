@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // tgf world: which processes a model runs on: those of the environment, of the caller's communicator, or of an address.
+#include "runtime/comm_nccl.h"
 #include "runtime/launch.h"
 #include "runtime/tgf_model.h"
 #include <stdio.h>
@@ -16,7 +17,7 @@ static Status check_options(const TgfOptions *o) {
         return status_make(STATUS_INVALID, "TgfOptions: port %d is none", o->port);
     if (o->host && (o->ranks < 1 || o->ranks > WORLD_RANKS || o->rank < 0 || o->rank >= o->ranks))
         return status_make(STATUS_INVALID, "TgfOptions: rank %d of %d", o->rank, o->ranks);
-    if (!ways && (o->rank || o->ranks))
+    if (!ways && !o->nccl && (o->rank || o->ranks))
         return status_make(STATUS_INVALID, "TgfOptions: rank %d of %d, and nothing that says of what", o->rank,
                            o->ranks);
     return status_ok();
@@ -49,9 +50,11 @@ Status model_join(const TgfOptions *o, World **out_world) {
     Launch l;
     *out_world = NULL;
     STATUS_TRY(check_options(o));
-    if (!o->processes && !o->mpi && !o->host) return status_ok();
-    STATUS_TRY(describe(o, &l));
-    STATUS_TRY(launch_world(&l, out_world));
+    bool told = o->processes || o->mpi || o->host;
+    if (!told && !o->nccl) return status_ok();
+    if (told) STATUS_TRY(describe(o, &l));
+    if (told) STATUS_TRY(launch_world(&l, out_world));
+    else STATUS_TRY(comm_nccl_world(o->nccl, out_world));
     Status s = *out_world ? world_agree(*out_world, check_place(o, *out_world)) : status_ok();
     if (!status_failed(&s)) return s;
     world_free(*out_world); // all know

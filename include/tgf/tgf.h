@@ -100,7 +100,12 @@ typedef struct TgfOptions {
     const char *host;   /* TCP: name or address of rank 0's machine, with port, rank, ranks */
     int port;           /* where rank 0 listens */
     const char *secret; /* who does not know it is not let in; NULL: "" */
-    int rank, ranks;    /* this process's rank and how many there are: of host; else 0 or as there */
+    int rank, ranks;    /* this process's rank and how many there are: of host, and of nccl alone; else 0 or as there */
+    /* An ncclComm_t of all ranks, this process's; the GPU it is of is the rank's. What the model needs is split off
+     * (ncclCommSplit), the communicator itself stays the caller's. Alone it also tells the processes of each other;
+     * beside processes, mpi or host only the GPUs use it. Models for GPUs only. */
+    void *nccl;
+
     /* The slab's memory: both or none. CPUs only. */
     TgfAllocateFn *allocate;
     TgfReleaseFn *release;

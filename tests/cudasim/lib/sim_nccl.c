@@ -297,6 +297,20 @@ EXPORT int ncclCommSplit(Comm *comm, int color, int key, Comm **out, const Confi
     return bad;
 }
 
+static int comm_ask(Comm *comm, int *out, int answer(const Comm *comm)) {
+    world_lock();
+    int bad = comm_refuses(comm);
+    if (!bad) *out = answer(comm);
+    world_unlock();
+    return bad;
+}
+static int count_of(const Comm *comm) { return comm->clique->nranks; }
+static int rank_of(const Comm *comm) { return comm->rank; }
+static int device_of(const Comm *comm) { return comm->context->device; }
+EXPORT int ncclCommCount(Comm *comm, int *out) { return comm_ask(comm, out, count_of); }
+EXPORT int ncclCommUserRank(Comm *comm, int *out) { return comm_ask(comm, out, rank_of); }
+EXPORT int ncclCommCuDevice(Comm *comm, int *out) { return comm_ask(comm, out, device_of); }
+
 EXPORT int ncclCommGetAsyncError(Comm *comm, int *out) {
     if (!comm) return NCCL_INVALID_ARGUMENT;
     world_lock();

@@ -82,6 +82,9 @@ static void check_options(void) {
     o.allocate = never;
     o.release = gone;
     FAILS(novel_open(&o, &m), TGF_MEMORY, "the slab of rank 0");
+    o = tgf_options();
+    o.nccl = &m;
+    FAILS(novel_open(&o, &m), TGF_INVALID, "compiled for a CPU, where a communicator of NCCL is of no use");
     FAILS(novel_open(NULL, NULL), TGF_INVALID, "out_model is NULL");
 }
 

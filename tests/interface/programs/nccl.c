@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model for GPUs on an NCCL communicator of the program's own. Processes are played by threads, each with a model, a
+// communicator and a GPU of its own; they know of each other by the communicator alone. Prints their losses, and those
+// of ranks that are threads of one model.
+#include "expect.h"
+#include "novel.h"
+#include <pthread.h>
+#include <stdlib.h>
+
+// Of libcuda and libnccl, as far as it is used here.
+int cuInit(unsigned flags);
+int cuDevicePrimaryCtxRetain(void **out_context, int device);
+int cuCtxSetCurrent(void *context);
+int cuCtxGetCurrent(void **out_context);
+typedef struct Id {
+    char bytes[128];
+} Id;
+int ncclGetUniqueId(Id *out);
+int ncclCommInitRank(void **out, int ranks, Id id, int rank);
+int ncclCommCount(void *comm, int *out);
+int ncclCommDestroy(void *comm);
+
+enum { STEPS = 4, RANKS = NOVEL_RANKS };
+
+typedef struct Process {
+    int rank, gpu, says; // says: the rank it tells of, -1: none
+    Id id;
+    void *comm;
+    pthread_t thread;
+    float loss[STEPS];
+    TgfStatus opened;
+} Process;
+
+static void train(const TgfOptions *options, float *loss, TgfStatus *out_opened) {
+    novel_model m;
+    int32_t tokens[NOVEL_TOKENS_COUNT], labels[NOVEL_LABELS_COUNT];
+    *out_opened = novel_open(options, &m);
+    if (!m.model) return;
+    OK(novel_init(m));
+    for (int step = 0; step < STEPS; step++) {
+        for (int i = 0; i < NOVEL_TOKENS_COUNT; i++)
+            tokens[i] = (i * 5 + step) % 19, labels[i] = (i * 5 + step + 5) % 19;
+        OK(novel_step(m, tokens, labels, &loss[step]));
+    }
+    novel_close(m);
+}
+
+static void *process(void *context) {
+    Process *p = context;
+    void *gpu, *now;
+    CHECK(!cuDevicePrimaryCtxRetain(&gpu, p->gpu) && !cuCtxSetCurrent(gpu));
+    CHECK(!ncclCommInitRank(&p->comm, RANKS, p->id, p->rank));
+    TgfOptions o = tgf_options();
+    o.seed = 3;
+    o.nccl = p->comm;
+    if (p->says >= 0) o.rank = p->says, o.ranks = RANKS;
+    train(&o, p->loss, &p->opened);
+    int count = 0;
+    CHECK(!ncclCommCount(p->comm, &count) && count == RANKS); // it stays the program's
+    if (p->opened.code == TGF_OK) CHECK(!cuCtxGetCurrent(&now));
+    CHECK(!ncclCommDestroy(p->comm));
+    return NULL;
+}
+
+// The GPUs are not those that the runtime would have chosen.
+static void run_all(Process *p, int says_wrong) {
+    Id id;
+    CHECK(!ncclGetUniqueId(&id));
+    for (int r = 0; r < RANKS; r++) {
+        p[r] = (Process){.rank = r, .gpu = 5 - r, .says = says_wrong ? 0 : r % 2 ? r : -1, .id = id};
+        CHECK(!pthread_create(&p[r].thread, NULL, process, &p[r]));
+    }
+    for (int r = 0; r < RANKS; r++) pthread_join(p[r].thread, NULL);
+}
+
+static void *take(void *user, int64_t bytes, int64_t alignment, int rank) {
+    (void)user, (void)bytes, (void)alignment, (void)rank;
+    return NULL;
+}
+static void give(void *user, void *memory, int64_t bytes, int rank) {
+    (void)user, (void)memory, (void)bytes, (void)rank;
+}
+
+int main(void) {
+    static Process p[RANKS];
+    float loss[STEPS];
+    TgfStatus opened;
+    TgfOptions o = tgf_options();
+    o.seed = 3;
+    CHECK(!cuInit(0));
+    train(&o, loss, &opened);
+    OK(opened);
+    for (int step = 0; step < STEPS; step++) printf("threads %d %.9g\n", step, (double)loss[step]);
+    run_all(p, 0);
+    for (int r = 0; r < RANKS; r++) {
+        OK(p[r].opened);
+        CHECK(!memcmp(p[r].loss, loss, sizeof loss));
+    }
+    run_all(p, 1); // all say they are rank 0
+    for (int r = 0; r < RANKS; r++)
+        FAILS(p[r].opened, TGF_INVALID, "rank 1: TgfOptions says rank 0 of 2, the communicator rank 1 of 2");
+    o.allocate = take;
+    o.release = give;
+    novel_model m;
+    FAILS(novel_open(&o, &m), TGF_UNSUPPORTED, "its slab is the GPU's memory");
+    if (!expect_failures) printf("ok\n");
+    return expect_failures != 0;
+}
