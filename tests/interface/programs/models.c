@@ -9,6 +9,7 @@
 
 static int32_t tokens[NOVEL_TOKENS_COUNT], labels[NOVEL_LABELS_COUNT];
 static int32_t words[BERT_TOKENS_COUNT], types[BERT_TYPES_COUNT], masked[BERT_LABELS_COUNT], mask[BERT_MASK_COUNT];
+static int32_t more_tokens[NOVEL_TOKENS_COUNT];
 static float logits[NOVEL_LOGITS_COUNT], again[NOVEL_LOGITS_COUNT];
 
 static void train_bert(bert_model bert) {
@@ -80,6 +81,16 @@ static void check_values(novel_model a, novel_model b, novel_model other, const 
     OK(novel_predict(a, tokens, logits));
     OK(novel_predict_bound(b, again));
     CHECK(!memcmp(logits, again, sizeof logits));
+    memcpy(more_tokens, tokens, sizeof tokens);
+    OK(novel_bind(b, more_tokens, labels));
+    OK(novel_set(b, tokens, labels)); // what is set is no longer bound
+    memset(more_tokens, 0, sizeof more_tokens);
+    OK(novel_predict_bound(b, again));
+    CHECK(!memcmp(logits, again, sizeof logits));
+    OK(novel_bind(b, more_tokens, labels));
+    OK(novel_predict_bound(b, again));
+    CHECK(memcmp(logits, again, sizeof logits));
+    OK(novel_predict(b, tokens, again));
     OK(novel_bind(b, NULL, NULL)); // they keep what they read last
     tokens[0] = (tokens[0] + 1) % NOVEL_VOCAB;
     OK(novel_predict_bound(b, again));
