@@ -15,6 +15,8 @@ enum { MAX_ERRORS = 100 };
 struct Diag {
     Arena *arena;
     FILE *out;
+    DiagTake take; // NULL: to `out`
+    void *data;
     bool colour, internal;
     int errors;
     Vec(Source) sources;
@@ -25,6 +27,12 @@ Diag *diag_new(Arena *a, FILE *out, bool colour) {
     d->arena = a;
     d->out = out;
     d->colour = colour;
+    return d;
+}
+
+Diag *diag_new_taken(Arena *a, DiagTake take, void *data) {
+    Diag *d = NEW(a, Diag);
+    *d = (Diag){.arena = a, .take = take, .data = data};
     return d;
 }
 
@@ -60,33 +68,48 @@ static void show_line(Diag *d, Loc at) {
     fputc('\n', d->out);
 }
 
-static void say(Diag *d, Loc at, const char *kind, const char *colour, const char *format, va_list ap) {
-    if (at.file && !at.col) fprintf(d->out, "%s:%d: ", at.file, at.line);
-    else if (at.file) fprintf(d->out, "%s:%d:%d: ", at.file, at.line, at.col);
+static void give(Diag *d, DiagKind kind, Loc at, const char *format, va_list ap) {
+    va_list again;
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, format, ap);
+    char *message = arena_alloc(d->arena, (size_t)(n > 0 ? n : 0) + 1);
+    if (n > 0) vsnprintf(message, (size_t)n + 1, format, again);
+    va_end(again);
+    d->take(d->data, kind, at, message);
+}
+
+static void say(Diag *d, Loc at, DiagKind kind, const char *format, va_list ap) {
+    static const char *const names[] = {"error", "warning", "note"}, *const colours[] = {"31", "35", "36"};
+    if (d->take) {
+        give(d, kind, at, format, ap);
+        return;
+    }
+    if (at.file && at.col) fprintf(d->out, "%s:%d:%d: ", at.file, at.line, at.col);
+    else if (at.file) fprintf(d->out, "%s:%d: ", at.file, at.line);
     else fputs("tgf: ", d->out);
-    fprintf(d->out, d->colour ? "\033[1;%sm%s:\033[0m " : "%.0s%s: ", colour, kind);
+    fprintf(d->out, d->colour ? "\033[1;%sm%s:\033[0m " : "%.0s%s: ", colours[kind], names[kind]);
     vfprintf(d->out, format, ap);
     fputc('\n', d->out);
     if (at.file && at.col) show_line(d, at);
 }
 
-#define SAY(kind, colour)                                                                                              \
+#define SAY(kind)                                                                                                      \
     va_list ap;                                                                                                        \
     va_start(ap, format);                                                                                              \
-    say(d, at, kind, colour, format, ap);                                                                              \
+    say(d, at, kind, format, ap);                                                                                      \
     va_end(ap)
 
 void diag_error(Diag *d, Loc at, const char *format, ...) {
-    if (++d->errors > MAX_ERRORS) return;
-    SAY("error", "31");
-    if (d->errors == MAX_ERRORS) fputs("tgf: too many errors; the rest are not shown\n", d->out);
+    if (++d->errors > MAX_ERRORS && !d->take) return;
+    SAY(DIAG_ERROR);
+    if (d->errors == MAX_ERRORS && !d->take) fputs("tgf: too many errors; the rest are not shown\n", d->out);
 }
 
-void diag_warning(Diag *d, Loc at, const char *format, ...) { SAY("warning", "35"); }
+void diag_warning(Diag *d, Loc at, const char *format, ...) { SAY(DIAG_WARNING); }
 
 void diag_note(Diag *d, Loc at, const char *format, ...) {
-    if (d->errors > MAX_ERRORS) return;
-    SAY("note", "36");
+    if (d->errors > MAX_ERRORS && !d->take) return;
+    SAY(DIAG_NOTE);
 }
 
 void diag_internal(Diag *d, const char *pass, const char *ir_line, const char *format, ...) {
@@ -94,6 +117,11 @@ void diag_internal(Diag *d, const char *pass, const char *ir_line, const char *f
     d->internal = true;
     va_list ap;
     va_start(ap, format);
+    if (d->take) {
+        give(d, DIAG_ERROR, (Loc){0}, arena_printf(d->arena, "internal error in pass '%s': %s", pass, format), ap);
+        va_end(ap);
+        return;
+    }
     fprintf(d->out, "tgf: internal error in pass '%s': ", pass);
     vfprintf(d->out, format, ap);
     va_end(ap);

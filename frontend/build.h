@@ -93,6 +93,10 @@ void run_stmts(Build *s, Frame *frame, const Stmts *body);
 void run_param(Build *s, Frame *frame, const Stmt *stmt);
 void build_init(Build *s, Func *init);
 
+// Notes for options->sights, when there are any (sight.h).
+void build_see(Build *s, Loc loc, const Val *val);
+void build_see_param(Build *s, Loc loc, Value *v);
+
 Var *frame_find(Frame *frame, Str name);
 void frame_set(Build *s, Frame *frame, Str name, Val val);
 Val name_value(Build *s, Frame *frame, Str name, Loc loc);

@@ -52,7 +52,7 @@ Value *run_input(Build *s, Str name) {
     return value_here(s, *v);
 }
 
-Val name_value(Build *s, Frame *frame, Str name, Loc loc) {
+static Val name_lookup(Build *s, Frame *frame, Str name, Loc loc) {
     Var *var = frame_find(frame, name);
     if (var) {
         Val v = var->val;
@@ -64,6 +64,12 @@ Val name_value(Build *s, Frame *frame, Str name, Loc loc) {
     if (dtype_parse(name, &dtype)) return (Val){.kind = VAL_DTYPE, .dtype = dtype};
     const Axis *axis = axis_lookup(s->f, name, loc);
     return axis ? val_axis(axis) : (Val){0};
+}
+
+Val name_value(Build *s, Frame *frame, Str name, Loc loc) {
+    Val v = name_lookup(s, frame, name, loc);
+    build_see(s, loc, &v);
+    return v;
 }
 
 static const char *kind_text(const Val *v) {
@@ -201,6 +207,7 @@ Val expr_value(Build *s, Frame *frame, const Expr *e) {
     case EXPR_CALL: {
         BlockDecl *block = front_block(s->f, e->call.callee.str, frame->block && frame->block->is_std);
         out = block ? expr_block(s, frame, e, block) : expr_builtin(s, frame, e, builtin_find(e->call.callee.str));
+        build_see(s, e->call.callee.loc, &out);
         break;
     }
     case EXPR_OP: {

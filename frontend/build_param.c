@@ -158,6 +158,7 @@ void run_param(Build *s, Frame *frame, const Stmt *stmt) {
         Builder top = builder_at_end(s->func->top, name.loc);
         v = build_param(&top, &p.type, info->name, p.storage);
         if (v) v->name = name.str;
+        build_see_param(s, name.loc, v);
     }
     frame_set(s, frame, name.str, val_tensor(v ? stacked_here(s, s->loop, v) : NULL));
 }

@@ -44,6 +44,7 @@ Val expr_block(Build *s, Frame *frame, const Expr *e, BlockDecl *block) {
     for (int i = 0; i < block->formals.n; i++)
         if (inner.vars.at[i].val.kind == VAL_TUPLE)
             inner.vars.at[i].val = expr_value(s, &defaults, block->formals.at[i].fallback);
+    for (int i = 0; i < block->formals.n; i++) build_see(s, block->formals.at[i].name.loc, &inner.vars.at[i].val);
     Str storage = s->storage, path = s->path;
     Str prefix = e->call.as.str ? storage_text(s, e->call.as) : NULL;
     if (e->call.as.str && !prefix) return (Val){0};
@@ -83,6 +84,7 @@ static void run_assign(Build *s, Frame *frame, const Stmt *stmt) {
     for (int i = 0; i < names->n; i++) {
         Val item = v.kind == VAL_TUPLE ? v.items[i] : v;
         name_hint(&item, names->at[i].str);
+        build_see(s, names->at[i].loc, &item);
         frame_set(s, frame, names->at[i].str, item);
     }
 }
@@ -104,7 +106,9 @@ static void run_inputs(Build *s, Frame *frame, const Stmt *stmt) {
         const Name name = stmt->input.names.at[i];
         s->b.loc = name.loc;
         Value *v = ok ? build_input(&s->b, &t, name.str, 0, 0) : NULL;
-        frame_set(s, frame, name.str, val_tensor(v));
+        const Val input = val_tensor(v);
+        build_see(s, name.loc, &input);
+        frame_set(s, frame, name.str, input);
     }
 }
 

@@ -29,6 +29,8 @@ struct Front {
 };
 
 bool load_program(Front *f);
+// What a file means by a path in it: relative to its own folder.
+const char *path_joined(Arena *a, const char *of_file, const char *path);
 // A block by name: of the program, else of std.tgf; std.tgf itself sees only its own.
 BlockDecl *front_block(const Front *f, Str name, bool from_std);
 

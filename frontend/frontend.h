@@ -30,18 +30,20 @@ typedef struct FrontendOptions {
     const char *text; // the main file's text when it is in memory (then `size` bytes); NULL: read `path`
     size_t size;
     const struct Source *source; // or the main file as a program made it (dsl.h), already in order; then path is its own
-    const FrontendText *files; // `use` looks here first, by the path relative to the main file's folder
+    const FrontendText *files; // `use` looks here first, by the path as written behind the using file's folder; spelled
+                               // otherwise (./a, b/../a) it is the same file
     int nfiles;
     bool no_disk; // `use` finds only what is in `files`
     const char
         *extra; // more declarations, as if they stood behind the main file (a strategy made by a program), or NULL
     const FrontendDefine *defines;
     int ndefines;
-    const char *strategy; // its name; NULL: one rank
-    int64_t batch;        // overrides the recipe's batch; 0: as written. The same as defining batch
-    bool parse_only;      // read and parse, no more: the result has no unit, frontend_print_ast works
-    Arena *arena;         // of what is returned
-    Arena *scratch;       // the unit's scratch arena
+    const char *strategy;  // its name; NULL: one rank
+    int64_t batch;         // overrides the recipe's batch; 0: as written. The same as defining batch
+    struct Sights *sights; // gets what each name came to stand for (sight.h), or NULL
+    bool parse_only;       // read and parse, no more: the result has no unit, frontend_print_ast works
+    Arena *arena;          // of what is returned
+    Arena *scratch;        // the unit's scratch arena
     StrTable *strs;
     Diag *diag;
 } FrontendOptions;
@@ -61,5 +63,7 @@ typedef struct FrontendResult {
 bool frontend_load(const FrontendOptions *options, FrontendResult *out_result);
 // All files' declarations as text (`tgfc --emit=ast`), after frontend_load parsed them.
 void frontend_print_ast(const FrontendResult *result, FILE *out);
+// A path without `.`, `..` behind a folder, and doubled or last '/': by its letters, links are not looked at.
+char *path_normal(Arena *arena, const char *path);
 // "name=123" as given to -D. False when it is not that.
 bool frontend_parse_define(const char *text, Arena *arena, FrontendDefine *out_define);

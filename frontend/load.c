@@ -22,7 +22,7 @@ typedef struct Load {
 
 static bool load_source(Load *l, const char *path, const char *text, size_t size, bool is_std);
 
-static const char *folder_join(Arena *a, const char *of_file, const char *path) {
+const char *path_joined(Arena *a, const char *of_file, const char *path) {
     const char *slash = strrchr(of_file, '/');
     if (!slash || path[0] == '/') return path;
     return arena_printf(a, "%.*s/%s", (int)(slash - of_file), of_file, path);
@@ -58,15 +58,41 @@ static const char *read_disk(Front *f, const char *path, Loc at, size_t *out_siz
     return text;
 }
 
+char *path_normal(Arena *a, const char *path) {
+    char *out = arena_dup(a, path, strlen(path) + 1);
+    size_t n = 0, root = *path == '/';
+    for (const char *p = path + root; *p;) {
+        size_t size = strcspn(p, "/");
+        bool up = size == 2 && !strncmp(p, "..", 2);
+        size_t last = n;
+        while (last > 0 && out[root + last - 1] != '/') last--;
+        bool can = n > 0 && !(n - last == 2 && !strncmp(out + root + last, "..", 2));
+        if (up && can) {
+            n = last ? last - 1 : 0;
+        } else if (!(up && root) && size && !(size == 1 && *p == '.')) { // nothing is above /
+            if (n) out[root + n++] = '/';
+            memmove(out + root + n, p, size);
+            n += size;
+        }
+        p += size;
+        p += *p == '/';
+    }
+    if (!n && !root) out[n++] = '.';
+    out[root + n] = 0;
+    return out;
+}
+
 static const FrontendText *find_text(const Front *f, const char *path) {
+    if (!f->options->nfiles) return NULL;
+    path = path_normal(f->arena, path);
     for (int i = 0; i < f->options->nfiles; i++)
-        if (!strcmp(f->options->files[i].path, path)) return &f->options->files[i];
+        if (!strcmp(path_normal(f->arena, f->options->files[i].path), path)) return &f->options->files[i];
     return NULL;
 }
 
 static void load_use(Load *l, const Source *user, Name use) {
     Front *f = l->front;
-    const char *path = user->text ? folder_join(f->arena, user->path, use.str) : use.str;
+    const char *path = user->text ? path_joined(f->arena, user->path, use.str) : use.str;
     const FrontendText *memory = find_text(f, path);
     const char *key = path;
     if (!*use.str) {
@@ -77,6 +103,7 @@ static void load_use(Load *l, const Source *user, Name use) {
         diag_error(f->diag, use.loc, "cannot read '%s': no such file", path);
         return;
     }
+    if (memory) key = memory->path;
     if (!memory) {
         char *real = realpath(path, NULL);
         if (real) key = arena_take(f->arena, real, strlen(real) + 1);

@@ -126,7 +126,10 @@ static void replace_from(Node *first, Value *from, Value *to) {
     }
 }
 
-void value_replace_uses(Func *f, Value *from, Value *to) { replace_from(f->top->first, from, to); }
+void value_replace_uses(Func *f, Value *from, Value *to) {
+    replace_from(f->top->first, from, to);
+    from->became = to;
+}
 void value_replace_uses_after(Node *after, Value *from, Value *to) { replace_from(after->next, from, to); }
 
 static Value *mapped(Value **map, Value *v) { return map[v->id] ? map[v->id] : v; }

@@ -25,19 +25,21 @@ typedef enum OpKind {
     OP_COUNT
 } OpKind;
 
+typedef struct Value Value;
 typedef struct Node Node;
 typedef struct Block Block;
 typedef struct Func Func;
 typedef struct Unit Unit;
 
-typedef struct Value {
+struct Value {
     Type type;
-    Str name;     // a hint for printing, or NULL
-    Node *def;    // NULL for a block parameter
-    Block *block; // the block whose parameter it is; NULL for a node's result
-    int index;    // position among def's results, or the block's parameters
-    int id;       // unique in the Func: use it to index side tables of func->next_id entries
-} Value;
+    Str name;            // a hint for printing, or NULL
+    Node *def;           // NULL for a block parameter
+    Block *block;        // the block whose parameter it is; NULL for a node's result
+    int index;           // position among def's results, or the block's parameters
+    int id;              // unique in the Func: use it to index side tables of func->next_id entries
+    const Value *became; // what last took its place in all its uses, or NULL: for those who hold on to a value
+};
 
 // Attributes; which ones an op has is in its row (ATTR_ bits, ir/op.h), the others are zero.
 typedef struct Attr {

@@ -134,7 +134,11 @@ static Value *stack_forward(Reversal *r, Value *v) {
         return NULL;
     }
     Value *stacked = NEW(arena, Value);
-    *stacked = (Value){stacked_type(&v->type, axis), v->name, n, NULL, n->nresults, r->a->func->next_id++};
+    *stacked = (Value){.type = stacked_type(&v->type, axis),
+                       .name = v->name,
+                       .def = n,
+                       .index = n->nresults,
+                       .id = r->a->func->next_id++};
     Value **results = NEW_ARRAY(arena, Value *, n->nresults + 1), **args = NEW_ARRAY(arena, Value *, y->nargs + 1);
     if (n->nresults) memcpy(results, n->results, sizeof *results * (size_t)n->nresults);
     if (y->nargs) memcpy(args, y->args, sizeof *args * (size_t)y->nargs);

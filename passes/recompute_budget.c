@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // recompute_budget: a strategy's `memory = 40GB` is a promise. When the slab is larger, the message says what needs how
 // much and the smallest change that fits, found by compiling it.
+#include "base/bytes.h"
 #include "ir/recipe.h"
 #include "ir/storage.h"
 #include "passes/pass_try.h"
 #include "passes/recompute.h"
 #include <string.h>
-
-static const char *bytes_text(const Unit *u, double bytes) {
-    static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB"};
-    int i = 0;
-    double x = bytes;
-    while (x >= 1000 && i < 5) x /= 1000, i++;
-    return arena_printf(u->arena, i ? "%.2f %s" : "%.0f %s", x, units[i]);
-}
 
 // What the author could write instead; nothing that is left as it is, is 0.
 typedef struct Change {
@@ -121,7 +114,7 @@ static void propose(Unit *u) {
     if (bytes && bytes <= s->memory) {
         diag_note(u->diag, s->memory_loc,
                   "it fits with 'recompute auto'; with 'recompute block', which keeps least, it needs %s",
-                  bytes_text(u, (double)bytes));
+                  bytes_text((double)bytes, u->arena));
         return;
     }
     bool micro = s->schedule != PIPE_FILE || !s->pipe_axis;
@@ -135,7 +128,7 @@ static void propose(Unit *u) {
     for (int64_t half = batch / 2; half >= 1 && half >= now && u->recipe && axis; half /= 2)
         if (fits(&x, (Change){.batch = half})) return;
     diag_note(u->diag, s->memory_loc, "nothing tried is enough: the least is %s, with %s; split over more ranks",
-              bytes_text(u, (double)x.least), x.least_text);
+              bytes_text((double)x.least, u->arena), x.least_text);
 }
 
 bool recompute_check_budget(Unit *u) {
@@ -146,12 +139,13 @@ bool recompute_check_budget(Unit *u) {
     diag_error(u->diag, s->memory_loc,
                "a rank needs %s, the budget is %s: parameters %s, optimizer states %s, inputs and outputs %s, "
                "gradients, activations and collective buffers %s%s",
-               bytes_text(u, (double)m->slab_bytes), bytes_text(u, (double)s->memory),
-               bytes_text(u, (double)m->param_bytes), bytes_text(u, (double)m->state_bytes),
-               bytes_text(u, (double)m->io_bytes), bytes_text(u, (double)m->activation_bytes),
-               u->pipeline ? arena_printf(u->arena, ", summed gradients and microbatches in flight %s",
-                                          bytes_text(u, (double)m->buffer_bytes))
-                           : arena_printf(u->arena, " (%s of these kept for the backward half)", bytes_text(u, kept)));
+               bytes_text((double)m->slab_bytes, u->arena), bytes_text((double)s->memory, u->arena),
+               bytes_text((double)m->param_bytes, u->arena), bytes_text((double)m->state_bytes, u->arena),
+               bytes_text((double)m->io_bytes, u->arena), bytes_text((double)m->activation_bytes, u->arena),
+               u->pipeline
+                   ? arena_printf(u->arena, ", summed gradients and microbatches in flight %s",
+                                  bytes_text((double)m->buffer_bytes, u->arena))
+                   : arena_printf(u->arena, " (%s of these kept for the backward half)", bytes_text(kept, u->arena)));
     if (u->recompute && u->recompute->text) propose(u);
     return false;
 }

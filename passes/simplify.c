@@ -29,6 +29,7 @@ static void replace(Rewriting *r, Value *v, Value *by) {
         r->instead.n = r->func->next_id + 1; // fresh arena memory is zero
     }
     r->instead.at[v->id] = by;
+    v->became = by;
     if (!by->name && by->def) by->name = v->name;
     r->changed = true;
 }

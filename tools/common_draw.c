@@ -4,6 +4,7 @@
 // only change the label of what they look at, and parameters are tags of the boxes that use them. As every box is an
 // interval of the program, the edges between boxes form no cycle.
 #include "tools/common_draw.h"
+#include "base/bytes.h"
 #include "ir/op.h"
 #include "ir/strategy.h"
 #include <inttypes.h>
@@ -79,13 +80,6 @@ static const char *shape_text(const Type *t, const Mesh *m, bool extents, Arena 
     if (t->sum) text = arena_printf(a, "%s +sum(%s)", text, mesh_text(m, t->sum, a));
     if (t->max) text = arena_printf(a, "%s +max(%s)", text, mesh_text(m, t->max, a));
     return text;
-}
-
-static const char *bytes_text(double bytes, Arena *a) {
-    static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB"};
-    int i = 0;
-    while (bytes >= 1000 && i < 5) bytes /= 1000, i++;
-    return arena_printf(a, i ? "%.2f %s" : "%.0f %s", bytes, units[i]);
 }
 
 static double local_bytes(const Type *t, const Mesh *m) {

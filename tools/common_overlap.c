@@ -5,6 +5,7 @@
 // collective's bytes the share is hidden that the other stream did not stand still for. Latency, messages between
 // stages and what two links could do at once are left out.
 #include "tools/common_overlap.h"
+#include "base/bytes.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,12 +70,11 @@ static void pass_range(Streams *s, int from, int to) {
     }
 }
 
-static const char *human(double bytes, char *text, size_t size) {
-    static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB"};
-    int i = 0;
-    while (bytes >= 1000 && i < 5) bytes /= 1000, i++;
-    snprintf(text, size, i ? "%.2f %s" : "%.0f %s", bytes, units[i]);
-    return text;
+static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB"};
+int i = 0;
+while (bytes >= 1000 && i < 5) bytes /= 1000, i++;
+snprintf(text, size, i ? "%.2f %s" : "%.0f %s", bytes, units[i]);
+return text;
 }
 
 static void print_program(const Plan *p, const PlanProgram *g, double *end, FILE *out) {
@@ -97,9 +97,9 @@ static void print_program(const Plan *p, const PlanProgram *g, double *end, FILE
     fprintf(out,
             "  %s of %s that a rank's link moves are hidden behind computation (%.0f%%), at %.0f TFLOP/s, %.1f TB/s of "
             "memory and %.0f GB/s of link\n",
-            human(share * all.bytes / p->nstages, hidden, sizeof hidden),
-            human(all.bytes / p->nstages, total, sizeof total), share * 100, flop_rate * 1e-12, memory_rate * 1e-12,
-            link_rate * 1e-9);
+            bytes_print(share * all.bytes / p->nstages, hidden, sizeof hidden),
+            bytes_print(all.bytes / p->nstages, total, sizeof total), share * 100, flop_rate * 1e-12,
+            memory_rate * 1e-12, link_rate * 1e-9);
 }
 
 Status overlap_print(Unit *u, const CodegenOptions *options, FILE *out) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/common_stats.h"
+#include "base/bytes.h"
 #include "ir/op.h"
 #include "ir/storage.h"
 #include "ir/strategy.h"
@@ -63,12 +64,11 @@ double unit_parameters(const Unit *u) {
     return total;
 }
 
-static const char *human(double bytes, char *text, size_t size) {
-    static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB"};
-    int i = 0;
-    while (bytes >= 1000 && i < 5) bytes /= 1000, i++;
-    snprintf(text, size, i ? "%.2f %s" : "%.0f %s", bytes, units[i]);
-    return text;
+static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB"};
+int i = 0;
+while (bytes >= 1000 && i < 5) bytes /= 1000, i++;
+snprintf(text, size, i ? "%.2f %s" : "%.0f %s", bytes, units[i]);
+return text;
 }
 
 static void group_name(const Mesh *m, MeshSet set, char *text, size_t size) {
@@ -99,7 +99,7 @@ static void list_collectives(const Unit *u, const Block *b, double times, Traffi
         char group[80], size[40];
         group_name(&u->mesh, n->attr.mesh, group, sizeof group);
         fprintf(out, "  %-14s %10s  x %-5.0f over %s=%" PRId64 "  %s  %s:%d%s\n", op_info(n->op)->name,
-                human(bytes, size, sizeof size), times, group, mesh_extent(&u->mesh, n->attr.mesh),
+                bytes_print(bytes, size, sizeof size), times, group, mesh_extent(&u->mesh, n->attr.mesh),
                 n->args[0]->name ? n->args[0]->name : "", n->loc.file ? n->loc.file : "-", n->loc.line,
                 n->op == OP_all_to_all && n->nargs == 3 ? "  at most: counted" : "");
         total->calls += times;
@@ -129,7 +129,7 @@ static void list_kept(const Unit *u, FILE *out) {
     int n = recompute_kept(u, kept, 64);
     for (int i = 0; i < n && i < 64; i++)
         fprintf(out, "  %-44s %14.0f  %s\n", kept_name(&kept[i], name, sizeof name), kept[i].bytes,
-                human(kept[i].bytes, text, sizeof text));
+                bytes_print(kept[i].bytes, text, sizeof text));
     if (n > 64) fprintf(out, "  ... and %d more\n", n - 64);
 }
 
@@ -143,7 +143,7 @@ static void print_run(const StageRun *r, FILE *out) {
     char name[40], text[40];
     if (r->end == r->first + 1) snprintf(name, sizeof name, "stage %d", r->first);
     else snprintf(name, sizeof name, "stages %d-%d", r->first, r->end - 1);
-    fprintf(out, "  %-44s %14" PRId64 "  %s\n", name, r->bytes, human((double)r->bytes, text, sizeof text));
+    fprintf(out, "  %-44s %14" PRId64 "  %s\n", name, r->bytes, bytes_print((double)r->bytes, text, sizeof text));
 }
 
 // What each stage needs: neighbours that need the same on one line; of more than a dozen lines the first and last ones,
@@ -167,8 +167,8 @@ static void list_stages(const Storage *s, FILE *out) {
     char low[40], high[40];
     if (n > LINES)
         fprintf(out, "  least: stage %d, %s; most: stage %d, %s\n", least->first,
-                human((double)least->bytes, low, sizeof low), most->first,
-                human((double)most->bytes, high, sizeof high));
+                bytes_print((double)least->bytes, low, sizeof low), most->first,
+                bytes_print((double)most->bytes, high, sizeof high));
     free(runs);
 }
 
@@ -206,7 +206,7 @@ void stats_print(const Unit *u, double seconds, FILE *out) {
             alike = alike && s->stages[i].slab_bytes == s->stages[0].slab_bytes;
         fprintf(out, "memory per rank, exact and %s: %" PRId64 " bytes (%s)\n",
                 alike ? "the same on every rank" : "of the stage that needs most", s->slab_bytes,
-                human((double)s->slab_bytes, text, sizeof text));
+                bytes_print((double)s->slab_bytes, text, sizeof text));
         if (!alike) list_stages(s, out);
         const struct {
             const char *what;
@@ -219,7 +219,7 @@ void stats_print(const Unit *u, double seconds, FILE *out) {
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
             if (parts[i].bytes || i != 3)
                 fprintf(out, "  %-44s %14" PRId64 "  %s\n", parts[i].what, parts[i].bytes,
-                        human((double)parts[i].bytes, text, sizeof text));
+                        bytes_print((double)parts[i].bytes, text, sizeof text));
         offload_print_memory(s, out);
     }
     double *times = calloc((size_t)u->funcs.n + 1, sizeof *times);
@@ -233,14 +233,15 @@ void stats_print(const Unit *u, double seconds, FILE *out) {
         fprintf(out, "  of these to compute forward values again: %.4g GFLOP (%.1f%%)\n", cost.again * 1e-9,
                 cost.again / cost.flops * 100);
     if (cost.kept > 0) {
-        fprintf(out, "kept by repeats for their backward halves: %s, made of\n", human(cost.kept, text, sizeof text));
+        fprintf(out, "kept by repeats for their backward halves: %s, made of\n",
+                bytes_print(cost.kept, text, sizeof text));
         list_kept(u, out);
     }
     fprintf(out, "collectives of one call of %s, each with its larger side:\n", func);
     Traffic total = {0};
     for (int i = 0; i < u->funcs.n; i++)
         if (times[i] > 0) list_collectives(u, u->funcs.at[i]->top, times[i], &total, out);
-    fprintf(out, "  in all: %.0f calls, %s\n", total.calls, human(total.bytes, other, sizeof other));
+    fprintf(out, "  in all: %.0f calls, %s\n", total.calls, bytes_print(total.bytes, other, sizeof other));
     if (s) offload_print_moves(u, func, times, out);
     free(times);
     struct rusage usage;
