@@ -30,9 +30,13 @@ Diag *diag_new(Arena *a, FILE *out, bool colour) {
     return d;
 }
 
+static void take_nothing(void *data, DiagKind kind, Loc at, const char *message) {
+    (void)data, (void)kind, (void)at, (void)message;
+}
+
 Diag *diag_new_taken(Arena *a, DiagTake take, void *data) {
     Diag *d = NEW(a, Diag);
-    *d = (Diag){.arena = a, .take = take, .data = data};
+    *d = (Diag){.arena = a, .take = take ? take : take_nothing, .data = data};
     return d;
 }
 

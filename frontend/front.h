@@ -16,6 +16,7 @@ struct Front {
     StrTable *strs;
     Diag *diag;
     Vec(const Source *) sources;
+    const Source *std;       // std.tgf, which is not in them
     Vec(const char *) files; // read from disk
     AxisDecls axes;
     BlockDecls blocks;

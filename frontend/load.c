@@ -205,7 +205,8 @@ static bool load_source(Load *l, const char *path, const char *text, size_t size
     *s = (Source){.path = str_intern(f->strs, path), .text = text, .size = size};
     s->loc = (Loc){s->path, 1, 1, 0};
     diag_source(f->diag, s->path, text, size);
-    if (!is_std) vec_push(f->arena, &f->sources, s);
+    if (is_std) f->std = s;
+    else vec_push(f->arena, &f->sources, s);
     if (size > SOURCE_BYTES_MAX) {
         diag_error(f->diag, s->loc, "this text is too large (more than %d MB)", SOURCE_BYTES_MAX >> 20);
         return false;

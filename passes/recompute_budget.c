@@ -95,7 +95,7 @@ static bool fits(Search *x, Change c) {
         if (bytes < x->least) x->least = bytes, x->least_text = change_text(x->u, &c);
         if (bytes > x->u->strategy->memory) continue;
         diag_note(x->u->diag, x->u->strategy->memory_loc, "with %s it needs %s", change_text(x->u, &c),
-                  bytes_text(x->u, (double)bytes));
+                  bytes_text((double)bytes, x->u->arena));
         x->found = true;
     }
     return x->found;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/json.h"
+#include "base/str.h"
 #include <string.h>
 
 Json json_open(const char *text, size_t size) { return (Json){.start = text, .at = text, .end = text + size}; }
@@ -58,19 +59,27 @@ static int hex4(Json *j) {
     return value;
 }
 
-// After `\u`: the code point, surrogate pairs joined. 0 on a mistake.
-static uint32_t unicode_escape(Json *j) {
+enum { BAD_ESCAPE = -1, LONE_SURROGATE = -2 };
+
+// After `\u`: the code point, surrogate pairs joined; or what is wrong.
+static int32_t unicode_escape(Json *j) {
     int high = hex4(j);
-    if (high <= 0 || (high >= 0xdc00 && high < 0xe000)) return 0;
-    if (high < 0xd800 || high >= 0xe000) return (uint32_t)high;
-    if (j->end - j->at < 2 || j->at[0] != '\\' || j->at[1] != 'u') return 0;
+    if (high < 0) return BAD_ESCAPE;
+    if (high >= 0xdc00 && high < 0xe000) return LONE_SURROGATE;
+    if (high < 0xd800 || high >= 0xe000) return high;
+    const char *behind = j->at;
+    if (j->end - j->at < 2 || j->at[0] != '\\' || j->at[1] != 'u') return LONE_SURROGATE;
     j->at += 2;
     int low = hex4(j);
-    if (low < 0xdc00 || low >= 0xe000) return 0;
-    return 0x10000 + ((uint32_t)(high - 0xd800) << 10) + (uint32_t)(low - 0xdc00);
+    if (low < 0) return BAD_ESCAPE;
+    if (low < 0xdc00 || low >= 0xe000) {
+        j->at = behind;
+        return LONE_SURROGATE;
+    }
+    return 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
 }
 
-static int utf8(uint32_t c, char out[4]) {
+static int utf8(int32_t c, char out[4]) {
     if (c < 0x80) return out[0] = (char)c, 1;
     if (c < 0x800) return out[0] = (char)(0xc0 | c >> 6), out[1] = (char)(0x80 | (c & 63)), 2;
     if (c < 0x10000)
@@ -80,8 +89,8 @@ static int utf8(uint32_t c, char out[4]) {
            out[2] = (char)(0x80 | (c >> 6 & 63)), out[3] = (char)(0x80 | (c & 63)), 4;
 }
 
-// out NULL: skipped.
-static bool read_string(Json *j, char *out, size_t size) {
+// out NULL: skipped. `any`: what is no text is taken too, as json_text says; the bytes before the zero in *out_size.
+static bool read_string(Json *j, char *out, size_t size, bool any, size_t *out_size) {
     static const char escapes[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
     size_t n = 0;
     if (j->error) return false;
@@ -97,8 +106,9 @@ static bool read_string(Json *j, char *out, size_t size) {
             if (known) {
                 bytes[0] = meant[known - escapes];
             } else {
-                uint32_t code = c == 'u' ? unicode_escape(j) : 0;
-                if (!code) return mistake(j, "a bad escape in a string");
+                int32_t code = c == 'u' ? unicode_escape(j) : BAD_ESCAPE;
+                if (any && code == LONE_SURROGATE) code = 0xfffd;
+                if (code < 0 || (!code && !any)) return mistake(j, "a bad escape in a string");
                 count = utf8(code, bytes);
             }
         }
@@ -110,13 +120,17 @@ static bool read_string(Json *j, char *out, size_t size) {
     if (j->at == j->end) return mistake(j, "a string does not end");
     j->at++;
     if (out) out[n] = 0;
+    if (out_size) *out_size = n;
     return true;
 }
 
-bool json_string(Json *j, char *out_string, size_t size) { return read_string(j, out_string, size); }
+bool json_string(Json *j, char *out_string, size_t size) { return read_string(j, out_string, size, false, NULL); }
+bool json_text(Json *j, char *out_text, size_t size, size_t *out_size) {
+    return read_string(j, out_text, size, true, out_size);
+}
 
 bool json_key(Json *j, char *out_key, size_t size) {
-    if (!read_string(j, out_key, size)) return false;
+    if (!read_string(j, out_key, size, false, NULL)) return false;
     if (json_peek(j) != ':') return mistake(j, "expected ':'");
     j->at++;
     return true;
@@ -165,7 +179,7 @@ bool json_skip(Json *j) { // recursion is bounded by JSON_DEPTH
     static const char *const words[] = {"true", "false", "null"};
     if (j->error) return false;
     char c = json_peek(j);
-    if (c == '"') return read_string(j, NULL, 0);
+    if (c == '"') return read_string(j, NULL, 0, true, NULL);
     if (c == '{') {
         json_enter(j, '{');
         while (json_next(j, '}'))
@@ -196,11 +210,15 @@ bool json_end(Json *j) {
 
 void json_put_string(FILE *out, const char *s) {
     fputc('"', out);
-    for (; *s; s++) {
+    for (size_t left = strlen(s); left;) {
         unsigned char c = (unsigned char)*s;
+        size_t n = (size_t)str_utf8(s, left);
         if (c == '"' || c == '\\') fprintf(out, "\\%c", c);
         else if (c < 32) fprintf(out, "\\u%04x", c);
-        else fputc(c, out);
+        else if (n) fwrite(s, 1, n, out);
+        else fputs("\\ufffd", out);
+        s += n ? n : 1;
+        left -= n ? n : 1;
     }
     fputc('"', out);
 }

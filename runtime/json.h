@@ -26,9 +26,13 @@ bool json_next(Json *j, char close);
 // Strings are unescaped to UTF-8 and end with a zero byte; size includes it. Longer ones and \u0000 are mistakes.
 bool json_key(Json *j, char *out_key, size_t size); // and the colon
 bool json_string(Json *j, char *out_string, size_t size);
+// Any text an editor may hold: \u0000 is a zero byte, half a surrogate pair alone U+FFFD. *out_size: bytes in front of
+// the last zero byte.
+bool json_text(Json *j, char *out_text, size_t size, size_t *out_size);
 bool json_int(Json *j, int64_t *out_value); // without fraction or exponent
 bool json_skip(Json *j);                    // any value
 bool json_end(Json *j);                     // only blanks are left
 char json_peek(Json *j);                    // the first byte of what follows, 0 at the end
 
-void json_put_string(FILE *out, const char *s); // quoted and escaped
+// Quoted and escaped; bytes that are not UTF-8 become U+FFFD.
+void json_put_string(FILE *out, const char *s);

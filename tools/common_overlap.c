@@ -70,13 +70,6 @@ static void pass_range(Streams *s, int from, int to) {
     }
 }
 
-static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB"};
-int i = 0;
-while (bytes >= 1000 && i < 5) bytes /= 1000, i++;
-snprintf(text, size, i ? "%.2f %s" : "%.0f %s", bytes, units[i]);
-return text;
-}
-
 static void print_program(const Plan *p, const PlanProgram *g, double *end, FILE *out) {
     Streams all = {0};
     for (int stage = 0; stage < p->nstages; stage++) {

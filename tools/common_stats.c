@@ -64,13 +64,6 @@ double unit_parameters(const Unit *u) {
     return total;
 }
 
-static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB"};
-int i = 0;
-while (bytes >= 1000 && i < 5) bytes /= 1000, i++;
-snprintf(text, size, i ? "%.2f %s" : "%.0f %s", bytes, units[i]);
-return text;
-}
-
 static void group_name(const Mesh *m, MeshSet set, char *text, size_t size) {
     text[0] = 0;
     for (int i = 0; i < m->n; i++)

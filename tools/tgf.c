@@ -16,6 +16,7 @@ static const CommandName tools[] = {
     {"bench", "measure a training step", tool_bench},
     {"plan", "show and draw the schedule of a pipeline", tool_plan},
     {"fmt", "format .tgf files", tool_fmt},
+    {"lsp", "serve an editor", tool_lsp},
 };
 
 static void usage(FILE *out) {

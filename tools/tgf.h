@@ -8,6 +8,7 @@ int tool_verify(int argc, char **argv);
 int tool_bench(int argc, char **argv);
 int tool_plan(int argc, char **argv);
 int tool_fmt(int argc, char **argv);
+int tool_lsp(int argc, char **argv);
 int tool_export(int argc, char **argv);
 int tool_logits(int argc, char **argv);
 int tool_import(int argc, char **argv);
