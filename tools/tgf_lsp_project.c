@@ -266,9 +266,15 @@ static void list_folder(Server *s, const char *folder, int depth, Paths *out) {
     for (int i = 0; i < folders.n; i++) list_folder(s, folders.at[i], depth - 1, out);
 }
 
-void files_near(Server *s, const char *path, Paths *out) {
+static void list_beside(Server *s, const char *path, Paths *out) {
     const char *slash = strrchr(path, '/');
     if (slash && *path == '/') list_folder(s, arena_printf(s->call, "%.*s", (int)(slash - path), path), 0, out);
+}
+
+void files_near(Server *s, const char *path, Paths *out) {
+    list_beside(s, path, out);
+    for (int i = 0; i < s->documents.n; i++)
+        if (!s->documents.at[i]->is_std) list_beside(s, s->documents.at[i]->path, out);
     for (int i = 0; i < s->roots.n; i++) list_folder(s, s->roots.at[i], DEPTH_MAX, out);
     if (out->n) qsort(out->at, (size_t)out->n, sizeof *out->at, by_text);
 }

@@ -98,7 +98,7 @@ const Source *analysis_source_of(const Analysis *a, Loc at); // of a place; NULL
 const char *source_path(Server *s, const Source *source);    // normal; the copy's for std.tgf, NULL when there is none
 FrontendText *server_texts(Server *s, Arena *a, int *out_count); // all open documents
 void diagnostics_send(Server *s);
-// All .tgf files that may use others: those of the workspace's folders and of a file's own. Bounded.
+// The .tgf files that may use one: in its folder, beside the open documents, and in the workspace's folders. Bounded.
 typedef Vec(const char *) Paths;
 void files_near(Server *s, const char *path, Paths *out);
 
