@@ -95,7 +95,7 @@ class Editor:
         body = json.dumps(message, ensure_ascii=random.random() < 0.5).encode("utf-8", "surrogatepass")
         self.raw(b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
-    def receive(self, timeout=10):
+    def receive(self, timeout=100):
         try:
             m = self.inbox.get(timeout=timeout)
         except queue.Empty:
