@@ -243,14 +243,14 @@ bool projects_work(Server *s) {
 
 // ---- files around
 
-enum { FILES_MAX = 1000, DEPTH_MAX = 8 };
+enum { FILES_MAX = 1000, ENTRIES_MAX = 20000, DEPTH_MAX = 8 }; // a workspace may be a home folder
 
 static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-static void list_folder(Server *s, const char *folder, int depth, Paths *out) {
+static void list_folder(Server *s, const char *folder, int depth, int *entries, Paths *out) {
     DIR *dir = opendir(folder);
     Paths folders = {0};
-    for (struct dirent *e; dir && out->n < FILES_MAX && (e = readdir(dir));) {
+    for (struct dirent *e; dir && out->n < FILES_MAX && *entries < ENTRIES_MAX && (e = readdir(dir)); ++*entries) {
         struct stat st;
         size_t n = strlen(e->d_name);
         if (e->d_name[0] == '.') continue;
@@ -263,18 +263,21 @@ static void list_folder(Server *s, const char *folder, int depth, Paths *out) {
         if (!known) vec_push(s->call, out, path);
     }
     if (dir) closedir(dir);
-    for (int i = 0; i < folders.n; i++) list_folder(s, folders.at[i], depth - 1, out);
+    for (int i = 0; i < folders.n; i++) list_folder(s, folders.at[i], depth - 1, entries, out);
 }
 
 static void list_beside(Server *s, const char *path, Paths *out) {
     const char *slash = strrchr(path, '/');
-    if (slash && *path == '/') list_folder(s, arena_printf(s->call, "%.*s", (int)(slash - path), path), 0, out);
+    int entries = 0;
+    if (slash && *path == '/')
+        list_folder(s, arena_printf(s->call, "%.*s", (int)(slash - path), path), 0, &entries, out);
 }
 
 void files_near(Server *s, const char *path, Paths *out) {
     list_beside(s, path, out);
     for (int i = 0; i < s->documents.n; i++)
         if (!s->documents.at[i]->is_std) list_beside(s, s->documents.at[i]->path, out);
-    for (int i = 0; i < s->roots.n; i++) list_folder(s, s->roots.at[i], DEPTH_MAX, out);
+    int entries = 0;
+    for (int i = 0; i < s->roots.n; i++) list_folder(s, s->roots.at[i], DEPTH_MAX, &entries, out);
     if (out->n) qsort(out->at, (size_t)out->n, sizeof *out->at, by_text);
 }

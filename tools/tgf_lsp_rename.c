@@ -112,7 +112,8 @@ static const char *refusal(Call *c, const Def *def) {
     if (def->kind == DEF_FUNCTION || def->kind == DEF_WORD)
         return arena_printf(a, "'%s' is a word of the language", def->name);
     if (def->kind == DEF_FILE) return "files are not renamed here";
-    if (def->is_std) return arena_printf(a, "'%s' is of std.tgf, which every program has", def->name);
+    if (def->is_std || c->document->is_std)
+        return arena_printf(a, "'%s' is of std.tgf, which every program has", def->name);
     if (!strcmp(def->name, "batch") && def->kind == DEF_AXIS) return "'batch' is the axis whose extent 'train' sets";
     if (def->kind == DEF_VARIABLE && (!strcmp(def->name, "loss") || !strcmp(def->name, "logits")))
         return arena_printf(a, "the compiler looks for '%s' by this name", def->name);
