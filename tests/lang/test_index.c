@@ -225,7 +225,7 @@ static void test_places(void) {
     diag_error(d, (Loc){"f.c", 2, 0, 0}, "no column");
     diag_warning(d, (Loc){"f.c", 2, 2, 4}, "with %d", 2);
     fclose(out);
-    const char *want = "f.c:2: error: no column\n    2 | two\nf.c:2:2: warning: with 2\n    2 | two\n      |  ^~\n";
+    const char *want = "f.c:2: error: no column\nf.c:2:2: warning: with 2\n    2 | two\n      |  ^~\n";
     CHECK(!strcmp(text, want), "printed:\n%s", text);
     d = diag_new_taken(a, NULL, NULL);
     for (int i = 0; i < 300; i++) diag_error(d, (Loc){0}, "one of many");
