@@ -57,7 +57,11 @@ void dsl_here(TgfProgram *p, TgfSite at) {
 Arena *dsl_arena(TgfProgram *p) { return p->arena; }
 StrTable *dsl_strs(TgfProgram *p) { return p->strs; }
 Diag *dsl_diag_begin(TgfProgram *p, Arena *a) { return diag_new(a, p->out, false); }
-void dsl_diag_end(TgfProgram *p, Diag *d) { p->errors += diag_errors(d); }
+
+void dsl_diag_end(TgfProgram *p, Diag *d) {
+    p->errors += diag_errors(d);
+    p->internal |= diag_had_internal(d);
+}
 
 void *dsl_running(const TgfProgram *p) { return p->running; }
 
@@ -82,7 +86,7 @@ TgfStatus dsl_result(TgfProgram *p, bool ok, size_t said) {
         s.code = TGF_MEMORY;
         snprintf(s.message, sizeof s.message, "out of memory");
     } else if (!ok) {
-        s.code = TGF_INVALID;
+        s.code = p->internal ? TGF_INTERNAL : TGF_INVALID;
         const char *all = tgf_program_messages(p), *first = strlen(all) > said ? all + said : all;
         snprintf(s.message, sizeof s.message, "%.*s", (int)strcspn(first, "\n"), first);
     }

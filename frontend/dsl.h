@@ -46,7 +46,7 @@ void dsl_no_memory(TgfProgram *p);
 void dsl_leave(TgfProgram *p);
 TgfStatus dsl_status(const TgfProgram *p); // what is wrong with p by now, if anything; p may be NULL
 size_t dsl_said(TgfProgram *p);            // bytes of messages so far; p may be NULL
-// TGF_OK, or TGF_INVALID with the first message behind `said`, or the program's first.
+// TGF_OK, or TGF_INVALID (TGF_INTERNAL: a bug) with the first message behind `said`, or the program's first.
 TgfStatus dsl_result(TgfProgram *p, bool ok, size_t said);
 
 Arena *dsl_arena(TgfProgram *p); // lives as long as p: text that is handed out is copied there

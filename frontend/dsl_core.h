@@ -92,6 +92,7 @@ struct TgfProgram {
     Loc at;                 // of the call that is running
     int order;              // counts calls that make something
     int errors;             // of uses of the source
+    bool internal;          // one of them a bug of the compiler
     bool no_memory;
     ArenaCatch catch;
     struct TgfValue bad;

@@ -6,10 +6,11 @@
 #include <stdlib.h>
 
 static void print_plain(const Source *s, FILE *out) {
-    fprintf(out, "# Written by a program: %s\n", s->path);
+    const char *slash = strrchr(s->path, '/'); // the same wherever the program was built
+    fprintf(out, "# Written by a program: %s\n", slash ? slash + 1 : s->path);
     for (int i = 0; i < s->decls.n; i++) {
         DeclKind kind = s->decls.at[i].kind;
-        if (kind != (i ? s->decls.at[i - 1].kind : DECL_USE) || kind > DECL_AXIS) fputc('\n', out);
+        if (!i || kind != s->decls.at[i - 1].kind || kind > DECL_AXIS) fputc('\n', out);
         source_print(&(Source){.decls = {.at = &s->decls.at[i], .n = 1}}, out);
     }
 }

@@ -7,6 +7,16 @@
 #include <math.h>
 #include <stdlib.h>
 
+static bool reads_back(const Unit *u, Arena *a, StrTable *strs, Diag *diag) {
+    size_t size, again_size;
+    unit_print(u, arena_stream(a));
+    const char *text = arena_stream_text(a, &size);
+    const Unit *again = unit_parse(a, a, strs, diag, "unit.tgi", text, size);
+    if (!again) return false;
+    unit_print(again, arena_stream(a));
+    return !strcmp(text, arena_stream_text(a, &again_size));
+}
+
 static char *ir_of(FrontendOptions o) {
     char *shown = NULL;
     size_t size = 0;
@@ -16,7 +26,10 @@ static char *ir_of(FrontendOptions o) {
     if (!o.strs) o.strs = strtable_new(a);
     o.diag = diag_new(a, out, false);
     FrontendResult r;
-    if (frontend_load(&o, &r)) unit_print_bare(r.unit, out);
+    if (frontend_load(&o, &r)) {
+        if (!reads_back(r.unit, a, o.strs, o.diag)) fputs("with locations, it does not read back\n", out);
+        unit_print_bare(r.unit, out);
+    }
     fclose(out);
     arena_free(a);
     return shown;

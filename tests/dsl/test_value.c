@@ -117,6 +117,74 @@ static void carried(void) {
          HEAD "    t1 = exp(a)\n    h = t1\n    repeat k {\n        h = h + t1\n    }\n    loss = sum(h)\n}\n");
 }
 
+static void used(void) { // a file's blocks and axes
+    Small s = {.p = tgf_program_new()};
+    tgf_use(s.p, "tests/dsl/used.tgf");
+    s.n = tgf_axis(s.p, "n", tgf_mul(2, tgf_axis_named(s.p, "part")));
+    tgf_axis(s.p, "batch", 2);
+    tgf_model(s.p, "small");
+    s.a = tgf_param(s.p, "a", "ones", s.n, tgf_axis_named(s.p, "part"));
+    Tensor scalar = tgf_param(s.p, "b", -0.5, tgf_arg_none());
+    same("use", finish(&s, tgf_mul(tgf_call("halved", s.a), scalar)),
+         "\nuse \"tests/dsl/used.tgf\"\n\naxis n = 2 * part\naxis batch = 2\n\nmodel small {\n"
+         "    param a [n, part] = ones\n    param b [] = -0.5\n    loss = sum(halved(a) * b)\n}\n");
+}
+
+static void numbers(void) { // the shortest that is the same
+    static const double xs[] = {0.1, 1e-5, 6e-4, 2, 1e22, 1.0 / 3, 5e-324, -0.0, 1e299, 123456789012345680.0};
+    static const char *const texts[] = {"0.1",    "1e-05",
+                                        "0.0006", "2.0",
+                                        "1e+22",  "0.3333333333333333",
+                                        "5e-324", "-0.0",
+                                        "1e+299", "1.2345678901234568e+17"};
+    for (size_t i = 0; i < sizeof xs / sizeof *xs; i++) {
+        TgfProgram *p = tgf_program_new();
+        const char *text = NULL;
+        char wanted[100];
+        tgf_train(p);
+        tgf_setting(p, "clip", xs[i]);
+        tgf_end(p);
+        TgfStatus s = tgf_program_text(p, &text);
+        snprintf(wanted, sizeof wanted, "    clip = %s\n", texts[i]);
+        if (s.code || !strstr(text, wanted)) printf("%.17g: %s%s\n", xs[i], s.message, text ? text : ""), failures++;
+        tgf_program_free(p);
+    }
+}
+
+static void lines(void) { // every form a strategy's and a recipe's line has
+    Small s = small();
+    finish(&s, s.a);
+    tgf_strategy(s.p, "all");
+    tgf_line(s.p, "mesh", tgf_key("data", 2), tgf_key("pipe", 2));
+    tgf_line(s.p, "split", "batch", s.n, tgf_over("data"), tgf_over("pipe"), tgf_key("exchange", "counted"));
+    tgf_line(s.p, "split", s.k, tgf_over("pipe"), tgf_words("between", "blocks"),
+             tgf_key("schedule", tgf_quoted("x.txt")), tgf_key("stages", tgf_list(1, 2)), tgf_key("chunks", 2));
+    tgf_line(s.p, "recompute", "block");
+    tgf_line(s.p, "recompute", "auto", tgf_key("memory", "40GB"));
+    tgf_line(s.p, "offload", "optimizer", "activations", tgf_words("to", "host"));
+    tgf_setting(s.p, "memory", "40GB");
+    tgf_setting(s.p, "microbatches", 8);
+    tgf_end(s.p);
+    tgf_train(s.p);
+    tgf_line(s.p, "optimizer", "adamw", tgf_key("lr", tgf_call("linear", s.p, 1e-3, tgf_key("warmup", 5))),
+             tgf_key("betas", tgf_list(0, 0.95)), tgf_key("decay", tgf_call("/", s.p, 1, 8)));
+    tgf_line(s.p, "no_decay", "a", tgf_quoted("h.b"));
+    tgf_setting(s.p, "no_decay", "a");
+    tgf_line(s.p, "data", tgf_quoted("train.bin"));
+    tgf_end(s.p);
+    static const char wanted[] =
+        "strategy all {\n    mesh data = 2, pipe = 2\n    split batch, n over data, pipe exchange = counted\n"
+        "    split k over pipe between blocks, schedule = \"x.txt\", stages = 1, 2, chunks = 2\n    recompute block\n"
+        "    recompute auto memory = 40GB\n    offload optimizer, activations to host\n    memory = 40GB\n"
+        "    microbatches = 8\n}\n\ntrain {\n"
+        "    optimizer adamw lr = linear(0.001, warmup = 5), betas = (0, 0.95), decay = 1 / 8\n"
+        "    no_decay = a, \"h.b\"\n    no_decay = a\n    data = \"train.bin\"\n}\n";
+    const char *text = NULL;
+    TgfStatus status = tgf_program_text(s.p, &text);
+    if (status.code || !strstr(text, wanted)) printf("lines: %s\n%s", status.message, text ? text : ""), failures++;
+    tgf_program_free(s.p);
+}
+
 static void chain(void) { // longer than an expression may be deep
     Small s = small();
     Tensor x = s.a;
@@ -131,6 +199,9 @@ int main(void) {
     inline_values();
     names();
     carried();
+    used();
+    numbers();
+    lines();
     chain();
     if (failures) printf("%d failed\n", failures);
     return failures != 0;

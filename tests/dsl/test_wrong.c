@@ -273,6 +273,11 @@ static void twice(Case *c) {
     tgf_end(c->p);
 }
 
+static void no_file(Case *c) { // as the text's checks say it; what is wrong in a file is said where it stands there
+    close_model(c);
+    ERROR(tgf_use(c->p, "tests/dsl/none.tgf"), "cannot read 'tests/dsl/none.tgf': No such file or directory");
+}
+
 // ---- calls ----
 
 static void unknown_names(Case *c) {
@@ -450,6 +455,7 @@ static const struct {
     CASE(lines),
     CASE(unknown_words),
     CASE(no_strategy),
+    CASE(no_file),
 };
 
 static void no_model(void) {
@@ -494,6 +500,8 @@ int main(void) {
             printf("%s\n--- wanted\n%s--- is\n%s\n", cases[i].name, c->wanted, said), failures++;
         if (s.code != TGF_INVALID || strncmp(s.message, c->wanted, strcspn(c->wanted, "\n")))
             printf("%s: status %s: %s\n", cases[i].name, tgf_code_name(s.code), s.message), failures++;
+        if (tgf_program_check(c->p, NULL).code != TGF_INVALID)
+            printf("%s: checked again, it is right\n", cases[i].name), failures++;
         if (tgf_program_status(c->p).code != TGF_INVALID) printf("%s: status is lost\n", cases[i].name), failures++;
         tgf_program_text(c->p, &text);
         tgf_program_free(c->p);
