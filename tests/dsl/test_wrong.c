@@ -306,6 +306,16 @@ static void wrong_arguments(Case *c) {
     tgf_return(c->p, 1);
     tgf_end(c->p);
 }
+static void in_block(Case *c) { // found where the block is called
+    int call;
+    tgf_let(c->p, "loss", LINE(call, tgf_call("f", c->a, c->p)));
+    tgf_end(c->p);
+    tgf_block(c->p, "f");
+    Tensor x = tgf_formal(c->p, "x");
+    tgf_return(c->p, ERROR(tgf_sum(x, c->k), "'k' does not occur in the first operand of sum: f32[n=4]"));
+    NOTE(call, "in block 'f', called here");
+    tgf_end(c->p);
+}
 static void operators(Case *c) {
     ERROR(tgf_call("-", c->a, c->a, c->a), "'-' takes 1 or 2 operands, not 3");
     ERROR(tgf_call("<", c->a), "'<' takes 2 operands, not 1");
@@ -447,6 +457,7 @@ static const struct {
     CASE(twice),
     CASE(unknown_names),
     CASE(wrong_arguments),
+    CASE(in_block),
     CASE(operators),
     CASE(no_program),
     CASE(wrong_kinds),
