@@ -12,6 +12,7 @@ typedef struct Build {
     CudaImage image;
     Jobs jobs;
     Plan *plan;
+    const char *name; // of the object
 } Build;
 
 Status build_start(Unit *u, const CodegenOptions *options, Build *out_build); // kernels described, plan without tasks

@@ -18,7 +18,8 @@ typedef struct CodegenOptions {
     // Files below this folder (with its last slash) are named from it on in the plan; NULL: as they are. What is made
     // then does not depend on where the folder lies.
     const char *folder;
-    int threads; // that compile; 0: one a processor. The code does not depend on it
+    const char *name; // of the object's symbol, and of what its header declares; NULL: the model's
+    int threads;      // that compile; 0: one a processor. The code does not depend on it
 } CodegenOptions;
 
 // Kernels in this process; a GPU's are an image that the runtime loads.

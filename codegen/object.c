@@ -8,7 +8,7 @@
 #include <string.h>
 
 static char *symbol_of(const Build *b) {
-    return arena_printf(b->arena, "tgf_model_%s", object_word(b->arena, b->plan->model));
+    return arena_printf(b->arena, "tgf_model_%s", object_word(b->arena, b->name));
 }
 
 static Val hidden_text(Irb *irb, const char *text, size_t bytes, const char *name) {
@@ -89,7 +89,7 @@ static Status object_fill(Build *b, const Unit *u, CodegenObject *out) {
     size_t bytes;
     FILE *f = out->bytes ? open_memstream(&out->header, &bytes) : NULL;
     if (!f) return status_make(STATUS_MEMORY, "out of memory");
-    object_header_print(f, b->arena, u, b->plan);
+    object_header_print(f, b->arena, u, b->plan, b->name);
     fclose(f);
     return status_ok();
 }
@@ -98,6 +98,7 @@ Status codegen_object(Unit *u, const CodegenOptions *options, CodegenObject *out
     memset(out, 0, sizeof *out);
     Build b;
     Status s = build_start(u, options, &b);
+    if (!status_failed(&s)) b.name = options && options->name ? options->name : b.plan->model;
     if (!status_failed(&s)) s = object_fill(&b, u, out);
     build_end(&b);
     if (status_failed(&s)) codegen_object_free(out);

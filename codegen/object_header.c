@@ -218,9 +218,20 @@ static int inputs_of(Header *h, const PlanProgram *g, Input *out) {
     return n;
 }
 
-static void put_arguments(const Header *h, const Input *in, int n) {
-    for (int i = 0; i < n; i++)
-        fprintf(h->out, ", const %s *%s", c_types[h->plan->leaves[in[i].leaf].dtype], in[i].variable);
+// A function of the model, its inputs and a result (", float *out_loss" or nothing); in lines as long as the house's.
+static void put_signature(const Header *h, const char *called, const Input *in, int n, const char *result) {
+    enum { LINE = 120 };
+    int indent = fprintf(h->out, "static inline TgfStatus %s(", called), column = indent;
+    column += fprintf(h->out, "%s_model model", h->prefix);
+    for (int i = 0; i <= n; i++) {
+        const char *type = i < n ? c_types[h->plan->leaves[in[i].leaf].dtype] : NULL;
+        const char *text = type ? arena_printf(h->arena, ", const %s *%s", type, in[i].variable) : result;
+        int wide = (int)strlen(text);
+        if (!wide) continue;
+        if (column + wide + 3 <= LINE) column += fprintf(h->out, "%s", text);
+        else column = fprintf(h->out, ",\n%*s%s", indent, "", text + 2) - 2;
+    }
+    fputs(") {\n", h->out);
 }
 
 static void put_inputs(const Header *h, const Input *in, int n) {
@@ -245,7 +256,7 @@ static void put_program(Header *h, const PlanProgram *g, const char *name, const
     Input *in = NEW_ARRAY(h->arena, Input, h->plan->nleaves + 1);
     int n = inputs_of(h, g, in), output = output_of(h, g);
     const PlanLeaf *l = output < 0 ? NULL : &h->plan->leaves[output];
-    const char *out = l && !strcmp(l->name, "loss") ? "out_loss" : "out_values", *m = h->prefix;
+    const char *out = l && !strcmp(l->name, "loss") ? "out_loss" : "out_values";
     const char *result = "", *read = "NULL, TGF_F32, NULL, 0";
     if (l) {
         result = arena_printf(h->arena, ", %s *%s", c_types[l->dtype], out);
@@ -255,9 +266,7 @@ static void put_program(Header *h, const PlanProgram *g, const char *name, const
     fprintf(h->out, "// %s\n", comment);
     for (int bound = n == 0; bound < 2; bound++) {
         const char *called = bound && n ? arena_printf(h->arena, "%s_bound", name) : name;
-        fprintf(h->out, "static inline TgfStatus %s(%s_model model", called, m);
-        if (!bound) put_arguments(h, in, n);
-        fprintf(h->out, "%s) {\n", result);
+        put_signature(h, called, in, bound ? 0 : n, result);
         if (!bound) put_inputs(h, in, n);
         fprintf(h->out, "    return tgf_apply(model.model, \"%s\", %s, %d, %s);\n}\n", g->name,
                 bound ? "NULL" : "inputs", bound ? 0 : n, read);
@@ -311,9 +320,7 @@ static void put_set(Header *h) {
                 "// Keeps the arrays: from now on each step, eval and predict ending in _bound reads them, as they are "
                 "then. NULL\n// unbinds one.\n",
                 h->out);
-        fprintf(h->out, "static inline TgfStatus %s_%s(%s_model model", m, binds ? "bind" : "set", m);
-        put_arguments(h, in, n);
-        fputs(") {\n", h->out);
+        put_signature(h, arena_printf(h->arena, "%s_%s", m, binds ? "bind" : "set"), in, n, "");
         put_inputs(h, in, n);
         fprintf(h->out, "    return %s(model.model, inputs, %d);\n}\n", binds ? "tgf_bind" : "tgf_set_inputs", n);
     }
@@ -434,13 +441,13 @@ static void order_inputs(Header *h, const Unit *u) {
     }
 }
 
-void object_header_print(FILE *out, Arena *a, const Unit *u, const Plan *p) {
+void object_header_print(FILE *out, Arena *a, const Unit *u, const Plan *p, const char *name) {
     Header h = {.out = out, .arena = a, .plan = p, .functions.arena = a, .macros.arena = a};
-    h.prefix = object_prefix(a, p->model);
-    h.constants = object_constants(a, p->model);
+    h.prefix = object_prefix(a, name);
+    h.constants = object_constants(a, name);
     order_inputs(&h, u);
     h.count_of = NEW_ARRAY(a, const char *, p->nleaves + 1);
-    const char *symbol = arena_printf(a, "tgf_model_%s", object_word(a, p->model));
+    const char *symbol = arena_printf(a, "tgf_model_%s", object_word(a, name));
     put_top(&h);
     fprintf(out, "#ifndef %s_h\n#define %s_h\n#include <tgf/tgf.h>\n\n", symbol, symbol);
     fprintf(

@@ -19,5 +19,6 @@ const char *object_prefix(Arena *a, const char *model);
 const char *object_constants(Arena *a, const char *model);
 char *object_upper(Arena *a, const char *text); // as a word, in capitals
 
-// Arguments come in the order in which the source declares the inputs. Equal units and plans give equal text.
-void object_header_print(FILE *out, Arena *a, const Unit *u, const Plan *p);
+// name: the object's. Arguments come in the order in which the source declares the inputs. Equal units and plans give
+// equal text.
+void object_header_print(FILE *out, Arena *a, const Unit *u, const Plan *p, const char *name);

@@ -103,7 +103,10 @@ static Status read_progress(Loop *l, double began, TgfProgress *out) {
 static Status agree(const Loop *l, Status own, int *stop) {
     if (!l->m->world) return own;
     STATUS_TRY(world_agree(l->m->world, own));
-    return model_any(l->m->world, *stop, stop);
+    bool any = *stop;
+    Status s = world_any(l->m->world, any, &any);
+    *stop = any;
+    return s;
 }
 
 static Status one_step(Loop *l, int *out_stop) {

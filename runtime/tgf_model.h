@@ -37,5 +37,3 @@ void model_say(const TgfModel *m, TgfLevel level, const char *format, ...) __att
 Status model_join(const TgfOptions *options, World **out_world);
 // The same for all: whether they have the same model, one for as many ranks as there are processes.
 Status model_agree(World *w, const TgfModule *module);
-// Whether any process says so; the same answer for all.
-Status model_any(World *w, int own, int *out_any);

@@ -4,7 +4,6 @@
 #include "runtime/launch.h"
 #include "runtime/tgf_model.h"
 #include <stdio.h>
-#include <stdlib.h>
 
 static Status check_options(const TgfOptions *o) {
     int ways = (o->processes != 0) + (o->mpi != NULL) + (o->host != NULL);
@@ -75,19 +74,4 @@ Status model_agree(World *w, const TgfModule *module) {
     STATUS_TRY(world_broadcast(w, 0, &first, sizeof first));
     return world_agree(w, hash == first ? status_ok()
                                         : status_make(STATUS_INVALID, "it has opened another model than rank 0"));
-}
-
-Status model_any(World *w, int own, int *out_any) {
-    *out_any = own;
-    if (!w) return status_ok();
-    uint8_t says = own != 0, *all = calloc((size_t)w->size, sizeof *all);
-    int64_t *bytes_of = calloc((size_t)w->size, sizeof *bytes_of);
-    Status s = bytes_of && all ? status_ok() : world_fail(w, status_make(STATUS_MEMORY, "no memory to agree"));
-    for (int r = 0; r < w->size && !status_failed(&s); r++) bytes_of[r] = 1;
-    if (!status_failed(&s)) s = world_gather(w, -1, &says, bytes_of, all);
-    for (int r = 0; r < w->size && !status_failed(&s); r++) says |= all[r];
-    *out_any = says;
-    free(bytes_of);
-    free(all);
-    return s;
 }

@@ -332,6 +332,19 @@ Status world_agree(World *w, Status own) {
     return s;
 }
 
+Status world_any(World *w, bool own, bool *out_any) {
+    uint8_t says = own, *all = calloc((size_t)w->size, sizeof *all);
+    int64_t *bytes_of = calloc((size_t)w->size, sizeof *bytes_of);
+    Status s = all && bytes_of ? status_ok() : world_fail(w, status_make(STATUS_MEMORY, "no memory to agree"));
+    for (int r = 0; r < w->size && !status_failed(&s); r++) bytes_of[r] = 1;
+    if (!status_failed(&s)) s = world_gather(w, -1, &says, bytes_of, all);
+    for (int r = 0; r < w->size && !status_failed(&s); r++) says |= all[r];
+    *out_any = says;
+    free(all);
+    free(bytes_of);
+    return s;
+}
+
 // ---- channels -------------------------------------------------------------------------------------------------------
 Status world_open(World *w, WorldNoteFn *fn, void *context, int *out_channel) {
     for (int i = 0; i < WORLD_CHANNELS; i++)

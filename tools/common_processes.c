@@ -2,7 +2,6 @@
 #include "tools/common_processes.h"
 #include "runtime/launch.h"
 #include "tools/common_built.h"
-#include <stdlib.h>
 
 int processes_join(const char *doing, World **out_world) {
     Launch l;
@@ -18,20 +17,6 @@ Status processes_agree(World *w, Status own, const Plan *plan) {
     STATUS_TRY(world_broadcast(w, 0, &hash, sizeof hash));
     return world_agree(
         w, hash == plan->hash ? own : status_make(STATUS_INVALID, "it has compiled another model than rank 0"));
-}
-
-Status processes_any(World *w, bool own, bool *out_any) {
-    int64_t *bytes_of = calloc((size_t)w->size, sizeof *bytes_of);
-    uint8_t says = own, *all = calloc((size_t)w->size, 1);
-    Status s = bytes_of && all ? status_ok() : world_fail(w, status_make(STATUS_MEMORY, "no memory to agree"));
-    for (int r = 0; r < w->size && !status_failed(&s); r++) bytes_of[r] = 1;
-    if (!status_failed(&s)) s = world_gather(w, 0, &says, bytes_of, all);
-    for (int r = 0; r < w->size && !status_failed(&s) && w->rank == 0; r++) says |= all[r];
-    if (!status_failed(&s)) s = world_broadcast(w, 0, &says, 1);
-    *out_any = says;
-    free(bytes_of);
-    free(all);
-    return s;
 }
 
 int processes_report(const World *w, const Status *s, const char *doing) {

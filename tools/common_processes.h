@@ -8,8 +8,6 @@
 int processes_join(const char *doing, World **out_world);
 // Success of all, who have compiled the same plan; plan: looked at after a success only.
 Status processes_agree(World *w, Status own, const Plan *plan);
-// Whether any process says so.
-Status processes_any(World *w, bool own, bool *out_any);
 // A failure that all have agreed on: rank 0 says it. w NULL: this process does. The exit status.
 int processes_report(const World *w, const Status *s, const char *doing);
 // The end. A failure that has a rank of its own ends the others.

@@ -225,7 +225,7 @@ static Status loop(Trainer *t) {
         }
         STATUS_TRY(in_common(t, check_finite(t, step, loss, norm)));
         bool stop = stopped; // of all, at the same step
-        if (t->world) STATUS_TRY(processes_any(t->world, stop, &stop));
+        if (t->world) STATUS_TRY(world_any(t->world, stop, &stop));
         bool last = step + 1 == t->steps || stop;
         MetricsValue values[MAX_VALUES] = {{"loss", loss}, {"lr", rate}, {"grad_norm", norm}};
         int n = 3;

@@ -11,11 +11,12 @@
 #include "tools/common_overlap.h"
 #include "tools/common_places.h"
 #include "tools/common_stats.h"
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct Flags {
-    const char *output, *header, *strategy, *emit, *before, *after, *from_ir, *check_plan, *depfile;
+    const char *output, *header, *strategy, *emit, *before, *after, *from_ir, *check_plan, *depfile, *name;
     bool check, stats, depend, version, passes, no_locations;
     OptionList defines;
     Machine machine;
@@ -127,6 +128,7 @@ static int compile(const Flags *f, const CodegenOptions *machine, const char *pa
         o.folder = places_folder(c.unit);
         o.hash = places_hash(c.unit, o.folder, TGF_VERSION);
         o.use = f->stats;
+        o.name = f->name;
         if (f->stats) {
             stats_print(c.unit, now_seconds() - began, stdout);
             Status s = overlap_print(c.unit, &o, stdout);
@@ -152,11 +154,18 @@ static int check_plan(const char *path) {
     return !text || status_failed(&s);
 }
 
+static bool is_word(const char *text) {
+    if (!isalpha((unsigned char)*text)) return false;
+    while (isalnum((unsigned char)*text) || *text == '_') text++;
+    return !*text;
+}
+
 int main(int argc, char **argv) {
     Flags f = {0};
     const Option options[] = {
         {"-o", "FILE", "the object (or text) to write; - is standard output", OPTION_TEXT, &f.output},
         {"--header", "FILE", "the object's C header", OPTION_TEXT, &f.header},
+        {"--name", "NAME", "of the object's symbol and the header's functions (the model's)", OPTION_TEXT, &f.name},
         {"--strategy", "NAME", "lay the model out by this strategy (one rank)", OPTION_TEXT, &f.strategy},
         {"-D", "AXIS=N", "override an axis", OPTION_DEFINE, &f.defines},
         MACHINE_OPTIONS(&f.machine),
@@ -202,6 +211,8 @@ int main(int argc, char **argv) {
         wrong = "a picture takes no --from-ir, --stats or --after";
     else if (f.no_locations && strcmp(f.emit, "ir")) wrong = "--no-locations goes with --emit=ir";
     else if (!strcmp(f.emit, "obj") && !f.output && !f.check && !f.stats) wrong = "an object needs -o FILE";
+    else if (f.name && (strcmp(f.emit, "obj") || !is_word(f.name)))
+        wrong = "--name is a letter, then letters, digits and '_', and goes with --emit=obj";
     else if (f.header && strcmp(f.emit, "obj")) wrong = "--header goes with --emit=obj";
     else if ((f.depend || f.depfile) && !f.output) wrong = "-MD and -MF need -o FILE";
     if (wrong) {

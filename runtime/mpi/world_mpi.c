@@ -273,13 +273,18 @@ Status world_mpi_make(const MPI_Comm *comm, int local, int locals, World **out_w
 
 // The caller's own.
 static Status take_communicator(const Launch *l, World **out_world) {
-    int running, ended, between = 0;
+    int running, ended, between = 0, level = 0, is_main = 0;
     const MPI_Comm *comm = l->mpi_comm;
     MPI_Initialized(&running);
     MPI_Finalized(&ended);
     if (!running || ended)
         return status_make(STATUS_INVALID, "a communicator of MPI is given, and MPI %s (as libtgf_mpi.so sees it)",
                            ended ? "has ended" : "has not begun");
+    MPI_Query_thread(&level);
+    MPI_Is_thread_main(&is_main);
+    if (!is_main && level < MPI_THREAD_SERIALIZED)
+        return status_make(STATUS_INVALID, "MPI was begun without MPI_THREAD_SERIALIZED, and this is not the thread "
+                                           "that began it");
     if (*comm == MPI_COMM_NULL)
         return status_make(STATUS_INVALID, "the communicator is MPI_COMM_NULL: this process has no part in it");
     STATUS_TRY(mpi_status(MPI_Comm_test_inter(*comm, &between), "MPI_Comm_test_inter"));

@@ -5,6 +5,7 @@
 #include "bert.h"
 #include "expect.h"
 #include "novel.h"
+#include "novel_alone.h"
 #include <stdlib.h>
 
 static int32_t tokens[NOVEL_TOKENS_COUNT], labels[NOVEL_LABELS_COUNT];
@@ -97,6 +98,19 @@ static void check_values(novel_model a, novel_model b, novel_model other, const 
     CHECK(!memcmp(logits, again, sizeof logits));
 }
 
+// The same model, compiled a second time under another name for one rank, says the same of the same parameters.
+static void compare_alone(novel_model model, const char *folder) {
+    novel_alone_model alone;
+    float loss = 0, same = 0;
+    OK(novel_alone_open(NULL, &alone));
+    OK(novel_alone_load(alone, folder));
+    OK(novel_alone_eval(alone, tokens, labels, &same));
+    OK(novel_load(model, folder));
+    OK(novel_eval(model, tokens, labels, &loss));
+    CHECK(NOVEL_ALONE_RANKS == 1 && NOVEL_RANKS > 1 && loss - same < 1e-5f && same - loss < 1e-5f);
+    novel_alone_close(alone);
+}
+
 // Every parameter on every rank: "place RANK NAME TYPE BYTES COPIES axis=extent/mesh+mesh:local ..."
 static void put_mesh(novel_model model, unsigned mesh) {
     const char *sep = "", *name;
@@ -157,6 +171,7 @@ int main(int argc, char **argv) {
     train_bert(bert);
     check_values(one, two, other, argv[3]);
     walk(one);
+    compare_alone(one, argv[3]);
     novel_close(two);
     bert_close(bert);
     OK(novel_step(one, tokens, labels, NULL));
