@@ -2,6 +2,7 @@
 // object header: constants, then inline functions with the model's inputs and outputs as arguments. Each only fills in
 // what tgf.h's functions want to know: nothing is decided here that a program could not write itself.
 #include "codegen/object_header.h"
+#include "base/version.h"
 #include <inttypes.h>
 #include <string.h>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // tgf: the public API of include/tgf/tgf.h over the runtime. Its codes, types and kinds are the runtime's.
+#include "base/version.h"
 #include "runtime/tgf_model.h"
 #include "runtime/checkpoint.h"
 #include "runtime/data.h"

@@ -3,6 +3,7 @@
 // pages) is the same for all tools. Completion is data for the functions of completion.bash and completion.zsh, which
 // go in front of it.
 #include "tools/common_man.h"
+#include "base/version.h"
 #include <ctype.h>
 #include <string.h>
 

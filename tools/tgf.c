@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // tgf: trains, samples, verifies and measures models described in .tgf files, compiled in memory. The subcommands are
 // tgf_*.c.
+#include "base/version.h"
 #include "tools/common_man.h"
 #include "tools/tgf.h"
 #include <stdio.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The protocol's methods: who answers what, and when.
+#include "base/version.h"
 #include "runtime/json.h"
 #include "tools/tgf_lsp_server.h"
 #include <stdarg.h>

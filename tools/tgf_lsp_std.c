@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/tgf_lsp_std.h"
+#include "base/version.h"
 #include "frontend/std_tgf.h"
 #include "tools/common_compile.h"
 #include <errno.h>
