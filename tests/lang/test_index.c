@@ -104,7 +104,7 @@ static const char *told(Session *s, int line) {
     for (int i = 0; i < s->index->at.n; i++)
         if (s->index->at.at[i].loc.line == line && !strcmp(s->index->at.at[i].loc.file, "dir/main.tgf"))
             vec_push(s->arena, &at, s->index->at.at[i]);
-    qsort(at.at, (size_t)at.n, sizeof *at.at, place_order);
+    if (at.n) qsort(at.at, (size_t)at.n, sizeof *at.at, place_order);
     for (int i = 0; i < at.n; i++) {
         const Def *d = &s->index->defs.at[at.at[i].def];
         const char *name = arena_printf(s->arena, "%.*s", at.at[i].loc.end_col - at.at[i].loc.col,
