@@ -113,15 +113,15 @@ static Status one_step(Loop *l, int *out_stop) {
     TgfModel *m = l->m;
     TgfProgress g;
     double began = now_seconds();
-    STATUS_TRY(agree(l, next_batch(l, out_stop), out_stop));
+    Status s = next_batch(l, out_stop);
+    STATUS_TRY(l->o.batch ? agree(l, s, out_stop) : s);
     if (*out_stop) return status_ok();
     STATUS_TRY(model_run(m, "train"));
     STATUS_TRY(read_progress(l, began, &g));
     STATUS_TRY(check_finite(m, &g));
     model_say(m, TGF_STEP, "%s: step %lld/%lld  loss %.4f  %.0f tokens/s", program_plan(m->program)->model,
               (long long)g.step, (long long)g.steps, g.loss, g.tokens_per_second);
-    Status s = l->o.on_step ? take(l->o.on_step(l->o.user, m, &g, out_stop)) : status_ok();
-    STATUS_TRY(agree(l, s, out_stop));
+    if (l->o.on_step) STATUS_TRY(agree(l, take(l->o.on_step(l->o.user, m, &g, out_stop)), out_stop));
     bool due = l->o.save_every && m->steps % l->o.save_every == 0 && m->steps < l->o.steps && !*out_stop;
     return due && l->o.save ? model_save(m, l->o.save) : status_ok();
 }

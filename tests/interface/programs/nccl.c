@@ -24,6 +24,7 @@ enum { STEPS = 4, RANKS = NOVEL_RANKS };
 
 typedef struct Process {
     int rank, gpu, says; // says: the rank it tells of, -1: none
+    int port;            // of TCP, 0: the communicator alone
     Id id;
     void *comm;
     pthread_t thread;
@@ -54,6 +55,7 @@ static void *process(void *context) {
     o.seed = 3;
     o.nccl = p->comm;
     if (p->says >= 0) o.rank = p->says, o.ranks = RANKS;
+    if (p->port) o.host = "localhost", o.port = p->port;
     train(&o, p->loss, &p->opened);
     int count = 0;
     CHECK(!ncclCommCount(p->comm, &count) && count == RANKS); // it stays the program's
@@ -63,11 +65,14 @@ static void *process(void *context) {
 }
 
 // The GPUs are not those that the runtime would have chosen.
-static void run_all(Process *p, int says_wrong) {
+typedef enum How { ALONE, WRONG_RANK, BESIDE_TCP, SWAPPED } How;
+
+static void run_all(Process *p, How how, int port) {
     Id id;
     CHECK(!ncclGetUniqueId(&id));
     for (int r = 0; r < RANKS; r++) {
-        p[r] = (Process){.rank = r, .gpu = 5 - r, .says = says_wrong ? 0 : r % 2 ? r : -1, .id = id};
+        int says[] = {r % 2 ? r : -1, 0, r, RANKS - 1 - r}; // by how
+        p[r] = (Process){.rank = r, .gpu = 5 - r, .says = says[how], .port = port, .id = id};
         CHECK(!pthread_create(&p[r].thread, NULL, process, &p[r]));
     }
     for (int r = 0; r < RANKS; r++) pthread_join(p[r].thread, NULL);
@@ -81,8 +86,9 @@ static void give(void *user, void *memory, int64_t bytes, int rank) {
     (void)user, (void)memory, (void)bytes, (void)rank;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     static Process p[RANKS];
+    int port = argc > 1 ? atoi(argv[1]) : 0;
     float loss[STEPS];
     TgfStatus opened;
     TgfOptions o = tgf_options();
@@ -91,12 +97,16 @@ int main(void) {
     train(&o, loss, &opened);
     OK(opened);
     for (int step = 0; step < STEPS; step++) printf("threads %d %.9g\n", step, (double)loss[step]);
-    run_all(p, 0);
-    for (int r = 0; r < RANKS; r++) {
-        OK(p[r].opened);
-        CHECK(!memcmp(p[r].loss, loss, sizeof loss));
+    for (How how = ALONE; how <= BESIDE_TCP; how += BESIDE_TCP) {
+        run_all(p, how, how == BESIDE_TCP ? port : 0);
+        for (int r = 0; r < RANKS; r++) {
+            OK(p[r].opened);
+            CHECK(!memcmp(p[r].loss, loss, sizeof loss));
+        }
     }
-    run_all(p, 1); // all say they are rank 0
+    run_all(p, SWAPPED, port); // the two do not agree who is who
+    for (int r = 0; r < RANKS; r++) FAILS(p[r].opened, TGF_INVALID, "NCCL communicator is rank ");
+    run_all(p, WRONG_RANK, 0); // all say they are rank 0
     for (int r = 0; r < RANKS; r++)
         FAILS(p[r].opened, TGF_INVALID, "rank 1: TgfOptions says rank 0 of 2, the communicator rank 1 of 2");
     o.allocate = take;
