@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # tgf_generate: models as sources of a target.
 #
-#   tgf_generate(TARGET app MODELS gpt2.tgf ... [STRATEGY name] [DEFINES layer=2 ...] [TARGET_CPU native] [CUDA sm_90a])
+#   tgf_generate(TARGET app MODELS gpt2.tgf ... [NAME name] [STRATEGY name] [DEFINES layer=2 ...] [TARGET_CPU native] [CUDA sm_90a])
 #
 # Compiles each model by tgf::compiler into an object that becomes part of the target, which must be of this folder, and
 # a header of the model's name (gpt2.h) that the target's sources may include. Compiled again when the .tgf, a file that
@@ -10,11 +10,12 @@
 #   DEFINES     axes with other extents than the model says
 #   TARGET_CPU  a processor as LLVM names it; without it, the one that compiles
 #   CUDA        the GPU's architecture; not with TARGET_CPU
-# The same model in another layout goes to another target, a library for instance.
+#   NAME        of one model's object and header and of what they declare, instead of the file's and the model's: for
+#               the same model twice in one program, in two layouts
 cmake_policy(PUSH)
 cmake_policy(VERSION 3.20...3.25) # depfiles by CMP0116
 function(tgf_generate)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "" "TARGET;STRATEGY;TARGET_CPU;CUDA" "MODELS;DEFINES")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "TARGET;NAME;STRATEGY;TARGET_CPU;CUDA" "MODELS;DEFINES")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "tgf_generate: no such argument: ${arg_UNPARSED_ARGUMENTS}")
   elseif(arg_KEYWORDS_MISSING_VALUES)
@@ -26,6 +27,12 @@ function(tgf_generate)
   elseif(arg_TARGET_CPU AND arg_CUDA)
     message(FATAL_ERROR "tgf_generate: TARGET_CPU names a processor, CUDA a GPU; give one")
   endif()
+  list(LENGTH arg_MODELS models)
+  if(DEFINED arg_NAME AND models GREATER 1)
+    message(FATAL_ERROR "tgf_generate: NAME is for one model, MODELS has ${models}")
+  elseif(DEFINED arg_NAME AND NOT arg_NAME MATCHES "^[A-Za-z][A-Za-z0-9_]*$")
+    message(FATAL_ERROR "tgf_generate: NAME: '${arg_NAME}' is no name in C")
+  endif()
   get_target_property(of ${arg_TARGET} SOURCE_DIR)
   if(NOT of STREQUAL CMAKE_CURRENT_SOURCE_DIR)
     message(FATAL_ERROR "tgf_generate: '${arg_TARGET}' is a target of ${of}; call tgf_generate there")
@@ -35,6 +42,9 @@ function(tgf_generate)
   foreach(define IN LISTS arg_DEFINES)
     list(APPEND flags -D ${define})
   endforeach()
+  if(DEFINED arg_NAME)
+    list(APPEND flags --name ${arg_NAME})
+  endif()
   if(arg_STRATEGY)
     list(APPEND flags --strategy=${arg_STRATEGY})
   endif()
@@ -52,9 +62,12 @@ function(tgf_generate)
     endif()
     get_filename_component(path ${model} ABSOLUTE)
     get_filename_component(name ${model} NAME_WLE)
+    if(DEFINED arg_NAME)
+      set(name ${arg_NAME})
+    endif()
     get_target_property(before ${arg_TARGET} TGF_MODELS)
     if(name IN_LIST before)
-      message(FATAL_ERROR "tgf_generate: '${arg_TARGET}' already has a model ${name}.tgf; put one of them into a library")
+      message(FATAL_ERROR "tgf_generate: '${arg_TARGET}' already has a model ${name}.tgf; give one of them a NAME")
     endif()
     set_property(TARGET ${arg_TARGET} APPEND PROPERTY TGF_MODELS ${name})
     set(object ${folder}/${name}.o)
