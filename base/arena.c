@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/arena.h"
+#include "base/memory_stream.h"
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,9 +19,7 @@ struct Arena {
     size_t total;
     ArenaCatch *under; // the catch that frees it; then it is in the catch's list
     Arena *next, *before;
-    FILE *stream; // open, into text
-    char *text;
-    size_t text_size;
+    MemoryStream stream;
 };
 
 enum { CHUNK_BYTES = 64 * 1024, ALIGN = 16 };
@@ -89,17 +88,10 @@ Arena *arena_new(void) {
     return a;
 }
 
-static bool stream_close(Arena *a) {
-    bool failed = ferror(a->stream);
-    failed |= fclose(a->stream) != 0;
-    a->stream = NULL;
-    return !failed;
-}
-
 void arena_reset(Arena *a) {
-    if (a->stream) {
-        stream_close(a);
-        free(a->text);
+    if (a->stream.file) {
+        memory_stream_close(&a->stream);
+        free(a->stream.text);
     }
     for (Chunk *c = a->chunks, *next; c; c = next) {
         next = c->next;
@@ -169,22 +161,20 @@ char *arena_printf(Arena *a, const char *format, ...) {
 }
 
 FILE *arena_stream(Arena *a) {
-    if (a->stream) { // a bug
+    if (a->stream.file) { // a bug
         fputs("tgf: internal error: two streams of one arena\n", stderr);
         abort();
     }
-    a->text = NULL;
-    a->stream = must(open_memstream(&a->text, &a->text_size));
-    return a->stream;
+    return must(memory_stream_open(&a->stream));
 }
 
 char *arena_stream_text(Arena *a, size_t *out_size) {
-    if (!stream_close(a)) {
-        free(a->text);
+    if (memory_stream_close(&a->stream)) {
+        free(a->stream.text);
         arena_exhausted();
     }
-    if (out_size) *out_size = a->text_size;
-    return arena_take(a, a->text, a->text_size + 1);
+    if (out_size) *out_size = a->stream.size;
+    return arena_take(a, a->stream.text, a->stream.size + 1);
 }
 
 size_t arena_bytes(const Arena *a) { return a->total; }

@@ -8,7 +8,7 @@ static bool begin(TgfProgram *p) {
     if (ARENA_CAUGHT(&p->catch)) return false;
     Arena *a = arena_new();
     p->strs = strtable_new(a);
-    p->diag = diag_new(a, p->out, false);
+    p->diag = diag_new(a, p->said.file, false);
     p->parser = (Parser){.arena = a, .strs = p->strs, .diag = p->diag, .source = &p->source};
     p->top = p->scope = NEW(a, DslScope);
     p->source.path = str_intern(p->strs, "(program)");
@@ -21,8 +21,7 @@ static bool begin(TgfProgram *p) {
 TgfProgram *tgf_program_new(void) {
     TgfProgram *p = calloc(1, sizeof *p);
     if (!p) return NULL;
-    p->out = open_memstream(&p->said, &p->said_size);
-    if (p->out && begin(p)) return p;
+    if (memory_stream_open(&p->said) && begin(p)) return p;
     tgf_program_free(p);
     return NULL;
 }
@@ -30,8 +29,8 @@ TgfProgram *tgf_program_new(void) {
 void tgf_program_free(TgfProgram *p) {
     if (!p) return;
     if (p->close) p->close(p->running);
-    if (p->out) fclose(p->out);
-    free(p->said);
+    if (p->said.file) memory_stream_close(&p->said);
+    free(p->said.text);
     arena_free(p->arena);
     free(p);
 }
@@ -44,7 +43,7 @@ void dsl_no_memory(TgfProgram *p) { p->no_memory = true; }
 
 void dsl_leave(TgfProgram *p) {
     arena_catch_end(&p->catch);
-    if (ferror(p->out)) p->no_memory = true; // a message is lost
+    if (fflush(p->said.file)) p->no_memory = true; // a message is lost
 }
 
 void dsl_here(TgfProgram *p, TgfSite at) {
@@ -56,7 +55,7 @@ void dsl_here(TgfProgram *p, TgfSite at) {
 
 Arena *dsl_arena(TgfProgram *p) { return p->arena; }
 StrTable *dsl_strs(TgfProgram *p) { return p->strs; }
-Diag *dsl_diag_begin(TgfProgram *p, Arena *a) { return diag_new(a, p->out, false); }
+Diag *dsl_diag_begin(TgfProgram *p, Arena *a) { return diag_new(a, p->said.file, false); }
 
 void dsl_diag_end(TgfProgram *p, Diag *d) {
     p->errors += diag_errors(d);
@@ -73,12 +72,13 @@ void dsl_set_running(TgfProgram *p, void *running, void (*close)(void *)) {
 
 const char *tgf_program_messages(TgfProgram *p) {
     if (!p) return "";
-    return fflush(p->out) || !p->said ? "" : p->said;
+    fflush(p->said.file); // what could be written, is
+    return p->said.text;
 }
 
 int tgf_program_errors(const TgfProgram *p) { return p ? diag_errors(p->diag) + p->errors : 0; }
 
-size_t dsl_said(TgfProgram *p) { return p && p->out && !fflush(p->out) ? p->said_size : 0; }
+size_t dsl_said(TgfProgram *p) { return p && !fflush(p->said.file) ? p->said.size : 0; }
 
 TgfStatus dsl_result(TgfProgram *p, bool ok, size_t said) {
     TgfStatus s = {TGF_OK, ""};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // dsl_core: the inside of dsl.h: what the handles are, and what its files ask of each other.
 #pragma once
+#include "base/memory_stream.h"
 #include "frontend/dsl.h"
 
 typedef enum DslScopeKind {
@@ -82,10 +83,8 @@ struct TgfProgram {
     Arena *arena;
     StrTable *strs;
     Diag *diag;
-    Parser parser; // only what making nodes needs
-    FILE *out;     // messages
-    char *said;
-    size_t said_size;
+    Parser parser;     // only what making nodes needs
+    MemoryStream said; // messages
     Source source;
     DslScope *scope, *top;  // the innermost open one
     Vec(DslScope *) bodies; // blocks and the model

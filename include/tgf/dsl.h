@@ -32,8 +32,9 @@
  *
  * Values: a Tensor stands for a value, not for a name. One that is used twice, in a repeat inside, or behind a later
  * assignment of what it reads, becomes a variable of its own in the text (`t1`, `t2`, ...), set where it was made.
- * TGF_LET gives a variable its name; setting it again inside of `repeat`, where it was set before, carries it from turn
- * to turn, as in the text. Handles of an earlier value of a variable may not be used any more: that is refused.
+ * Numbers and axes alone are written again at each use, and a value that TGF_LET named is that variable while it has
+ * it. TGF_LET gives a variable its name; setting it again inside of `repeat`, where it was set before, carries it from
+ * turn to turn, as in the text. Handles of an earlier value of a variable may not be used any more: that is refused.
  *
  * Order: calls that take the program say something where they stand (declarations, parameters, assignments, lines);
  * expressions may be made in any order.
@@ -121,7 +122,8 @@ const char *tgf_program_messages(TgfProgram *p);
 int tgf_program_errors(const TgfProgram *p);
 TgfStatus tgf_program_status(const TgfProgram *p); /* how things stand; the message is the first mistake */
 
-/* The program as .tgf text. out_text: the program's. Refused while something is open or after mistakes. */
+/* The program as .tgf text. out_text: the program's. Refused while something is open or after mistakes. Paths of
+ * tgf_use stand in it as given: relative to the working folder here, to the text's own folder there. */
 TgfStatus tgf_program_text(TgfProgram *p, const char **out_text);
 
 typedef struct TgfDefine { /* as -D name=value: an axis' extent instead of the declared one */
@@ -170,6 +172,7 @@ void tgf_train_at(TgfSite at, TgfProgram *p);                               /* o
 void tgf_end_at(TgfSite at, TgfProgram *p);                                 /* closes what was opened last */
 
 Tensor tgf_input_at(TgfSite at, TgfProgram *p, const char *name, const char *type, int n, const TgfArg *axes);
+/* initial: a number, "zeros", "ones", a call of "normal" or "uniform". No axes (n 0, or tgf_arg_none()): a scalar. */
 Tensor tgf_param_at(TgfSite at, TgfProgram *p, const char *name, TgfArg initial, int n, const TgfArg *axes);
 /* name = value; a value of several parts (unstack, a block that returns two) is set by tgf_unpack_at. */
 Tensor tgf_let_at(TgfSite at, TgfProgram *p, const char *name, TgfArg value);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 # Memory that ends: see test_memory.c.
-foreach(function malloc calloc realloc free open_memstream fopen fclose arena_alloc)
+foreach(function malloc calloc realloc free fopencookie fopen fclose arena_alloc)
   target_link_options(test_dsl_memory PRIVATE -Wl,--wrap=${function})
 endforeach()

@@ -2,6 +2,7 @@
 // Memory that ends at every place while a program is built, printed and checked: the program says so, and frees all it
 // had. malloc, calloc, realloc, free and the streams are wrapped by the linker, and so is arena_alloc: an arena asks
 // malloc for much at a time, and memory must be able to end at any allocation.
+#define _GNU_SOURCE // fopencookie
 #include "include/tgf/dsl.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -35,7 +36,7 @@ void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
 void *__real_realloc(void *block, size_t size);
 void __real_free(void *block);
-FILE *__real_open_memstream(char **text, size_t *size);
+FILE *__real_fopencookie(void *cookie, const char *mode, cookie_io_functions_t functions);
 FILE *__real_fopen(const char *path, const char *mode);
 int __real_fclose(FILE *file);
 void *__real_arena_alloc(void *arena, size_t bytes);
@@ -59,10 +60,10 @@ void *__wrap_realloc(void *block, size_t size) {
         if (live[i] == block) live[i] = moved;
     return block ? moved : note(moved);
 }
-FILE *__wrap_open_memstream(char **text, size_t *size) {
-    if (fails()) return NULL;
-    streams++;
-    return __real_open_memstream(text, size);
+FILE *__wrap_fopencookie(void *cookie, const char *mode, cookie_io_functions_t functions) {
+    FILE *f = fails() ? NULL : __real_fopencookie(cookie, mode, functions);
+    streams += f != NULL;
+    return f;
 }
 FILE *__wrap_fopen(const char *path, const char *mode) {
     FILE *f = fails() ? NULL : __real_fopen(path, mode);
