@@ -58,7 +58,10 @@ static bool check(TgfProgram *p, const TgfCompileOptions *given) {
                                .strs = p->strs,
                                .diag = dsl_diag_begin(p, a)};
     FrontendResult result;
-    bool ok = frontend_load(&options, &result);
+    bool ok = true;
+    for (int i = 0; i < o->ndefines; i++) ok &= o->defines[i].name != NULL;
+    if (ok) ok = frontend_load(&options, &result);
+    else diag_error(options.diag, (Loc){0}, "a define without a name");
     dsl_diag_end(p, options.diag);
     arena_free(a);
     return ok;

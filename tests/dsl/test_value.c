@@ -185,6 +185,24 @@ static void lines(void) { // every form a strategy's and a recipe's line has
     tgf_program_free(s.p);
 }
 
+static void defines(void) { // as -D; what is wrong with them is not the program's mistake
+    static const struct {
+        TgfDefine define;
+        const char *message;
+    } cases[] = {{{"n", 7}, ""},
+                 {{"m", 7}, "tgf: error: -D m: no such axis"},
+                 {{NULL, 7}, "tgf: error: a define without a name"},
+                 {{"k", 2}, ""}};
+    Small s = small();
+    finish(&s, tgf_exp(s.a));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        TgfStatus status = tgf_program_check(s.p, &(TgfCompileOptions){.defines = &cases[i].define, .ndefines = 1});
+        if (strcmp(status.message, cases[i].message) || (status.code == TGF_OK) != !*cases[i].message)
+            printf("define %zu: %s\n", i, status.message), failures++;
+    }
+    tgf_program_free(s.p);
+}
+
 static void chain(void) { // longer than an expression may be deep
     Small s = small();
     Tensor x = s.a;
@@ -202,6 +220,7 @@ int main(void) {
     used();
     numbers();
     lines();
+    defines();
     chain();
     if (failures) printf("%d failed\n", failures);
     return failures != 0;
