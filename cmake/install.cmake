@@ -34,17 +34,41 @@ if(TARGET tgf_mpi)
   target_link_options(tgf_mpi PRIVATE -Wl,--version-script=${tgf_exports})
 endif()
 
+# The embedded language: the same with the compiler inside. LLVM stays a shared library.
+set(tgf_dsl_objects "")
+foreach(part tgf_embedded tgf_frontend tgf_passes tgf_codegen tgf_ir tgf_runtime tgf_base)
+  list(APPEND tgf_dsl_objects $<TARGET_OBJECTS:${part}>)
+endforeach()
+set(tgf_dsl_exports ${CMAKE_CURRENT_SOURCE_DIR}/cmake/tgf_dsl.map)
+foreach(kind STATIC SHARED)
+  string(TOLOWER ${kind} name)
+  add_library(tgf_dsl_${name} ${kind} ${tgf_dsl_objects})
+  set_target_properties(tgf_dsl_${name} PROPERTIES OUTPUT_NAME tgf_dsl LINKER_LANGUAGE C
+    ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/package LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/package)
+  target_include_directories(tgf_dsl_${name} INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  target_link_directories(tgf_dsl_${name} PUBLIC $<BUILD_INTERFACE:${LLVM_LIB}>)
+  target_link_libraries(tgf_dsl_${name} PRIVATE LLVM-19 m Threads::Threads ${CMAKE_DL_LIBS})
+endforeach()
+set_target_properties(tgf_dsl_shared PROPERTIES VERSION ${PROJECT_VERSION}
+  SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR} LINK_DEPENDS ${tgf_dsl_exports})
+target_link_options(tgf_dsl_shared PRIVATE -Wl,--version-script=${tgf_dsl_exports} -Wl,--as-needed)
+
 # The names users know, also for a project that takes this one in by add_subdirectory.
 set_target_properties(tgf_runtime_static PROPERTIES EXPORT_NAME runtime)
 set_target_properties(tgf_runtime_shared PROPERTIES EXPORT_NAME runtime_shared)
 set_target_properties(tgfc PROPERTIES EXPORT_NAME compiler)
+set_target_properties(tgf_dsl_static PROPERTIES EXPORT_NAME dsl)
+set_target_properties(tgf_dsl_shared PROPERTIES EXPORT_NAME dsl_shared)
+add_library(tgf::dsl ALIAS tgf_dsl_static)
+add_library(tgf::dsl_shared ALIAS tgf_dsl_shared)
 add_library(tgf::runtime ALIAS tgf_runtime_static)
 add_library(tgf::runtime_shared ALIAS tgf_runtime_shared)
 add_executable(tgf::compiler ALIAS tgfc)
 include(${CMAKE_CURRENT_SOURCE_DIR}/cmake/tgfGenerate.cmake)
 
 set(tgf_cmake_folder ${CMAKE_INSTALL_LIBDIR}/cmake/tgf)
-install(TARGETS tgfc tgf_runtime_static tgf_runtime_shared EXPORT tgfTargets
+install(TARGETS tgfc tgf_runtime_static tgf_runtime_shared tgf_dsl_static tgf_dsl_shared EXPORT tgfTargets
   RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS tgf RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 if(TARGET tgf_mpi)
@@ -67,5 +91,7 @@ if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}" OR IS_ABSOLUTE "${CMAKE_INSTALL_BINDIR}
 endif()
 file(RELATIVE_PATH tgf_pc_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" tgf_pc_prefix "${tgf_pc_prefix}")
-configure_file(cmake/tgf.pc.in ${CMAKE_BINARY_DIR}/package/tgf.pc @ONLY)
-install(FILES ${CMAKE_BINARY_DIR}/package/tgf.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+foreach(name tgf tgf-dsl)
+  configure_file(cmake/${name}.pc.in ${CMAKE_BINARY_DIR}/package/${name}.pc @ONLY)
+endforeach()
+install(FILES ${CMAKE_BINARY_DIR}/package/tgf.pc ${CMAKE_BINARY_DIR}/package/tgf-dsl.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+static Status no_memory(void) { return status_make(STATUS_MEMORY, "out of memory"); }
+
 Status build_start(Unit *u, const CodegenOptions *options, Build *b) {
     memset(b, 0, sizeof *b);
     if (!u->storage) return status_make(STATUS_INTERNAL, "code generation needs the memory pass");
@@ -46,12 +48,23 @@ void build_end(Build *b) {
 
 Val build_kernel_table(Build *b, Irb *irb, int from, int to, const char *name) {
     Val *at = calloc((size_t)(to - from) + 1, sizeof *at);
+    if (!at) return NULL;
     for (int i = from; i < to; i++) at[i - from] = irb_function_find(irb, b->jobs.list.at[i].name);
     Val table = LLVMAddGlobal(irb->module, LLVMArrayType2(irb->ptr, (uint64_t)(to - from)), name);
     LLVMSetInitializer(table, LLVMConstArray2(irb->ptr, at, (uint64_t)(to - from)));
     LLVMSetGlobalConstant(table, true);
     free(at);
     return table;
+}
+
+// Fills the module. What LLVM made stays the caller's when memory runs out.
+static Status render(Build *b, Irb *irb, int from, int to, BuildFinish *finish, void *user) {
+    ArenaCatch caught;
+    if (ARENA_CAUGHT(&caught)) return no_memory();
+    Status s = jobs_render(&b->jobs, irb, from, to);
+    if (!status_failed(&s)) s = finish(b, irb, from, to, user);
+    arena_catch_end(&caught);
+    return s;
 }
 
 Status build_module(Build *b, const CpuTarget *target, int from, int to, BuildFinish *finish, void *user,
@@ -61,8 +74,7 @@ Status build_module(Build *b, const CpuTarget *target, int from, int to, BuildFi
     target_adopt(target, out->module);
     Irb irb;
     irb_init(&irb, target, out->module);
-    Status s = jobs_render(&b->jobs, &irb, from, to);
-    if (!status_failed(&s)) s = finish(b, &irb, from, to, user);
+    Status s = render(b, &irb, from, to, finish, user);
     irb_drop(&irb);
     if (!status_failed(&s)) s = target_optimise(target, out->module);
     if (status_failed(&s)) build_module_free(out);
@@ -98,8 +110,7 @@ typedef struct Share {
 } Share;
 
 static Status export_table(Build *b, Irb *irb, int from, int to, void *user) {
-    build_kernel_table(b, irb, from, to, user);
-    return status_ok();
+    return build_kernel_table(b, irb, from, to, user) ? status_ok() : no_memory();
 }
 
 static Status compile_share(Share *s) {
@@ -139,7 +150,7 @@ static Status fill_module(CodegenJit *jit) {
     Build *b = &jit->build;
     plan_finish(b->plan, &b->jobs);
     FILE *f = open_memstream(&jit->text, &jit->text_bytes);
-    if (!f) return status_make(STATUS_MEMORY, "out of memory");
+    if (!f) return no_memory();
     plan_print(b->plan, f);
     fclose(f);
     jit->module = (PlanModule){.abi = PLAN_ABI,
@@ -167,6 +178,7 @@ static Status jit_fill(CodegenJit *jit, Unit *u, const CodegenOptions *options) 
     if (threads <= 0) threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
     if (threads > 16) threads = 16;
     if (threads > (n + 3) / 4) threads = n ? (n + 3) / 4 : 1;
+    jit->kernels = NEW_ARRAY(b->arena, PlanKernelFn *, n + 1);
     Share shares[16] = {0};
     for (int i = 0; i < threads; i++) {
         shares[i] = (Share){.build = b, .mcpu = options ? options->mcpu : NULL, .number = i};
@@ -178,7 +190,6 @@ static Status jit_fill(CodegenJit *jit, Unit *u, const CodegenOptions *options) 
         if (!shares[i].is_started) share_main(&shares[i]);
     for (int i = 0; i < threads; i++)
         if (shares[i].is_started) pthread_join(shares[i].thread, NULL);
-    jit->kernels = NEW_ARRAY(b->arena, PlanKernelFn *, n + 1);
     Status s = status_ok();
     for (int i = 0; i < threads; i++) {
         if (!status_failed(&s)) s = link_share(jit, &shares[i]);
@@ -188,11 +199,19 @@ static Status jit_fill(CodegenJit *jit, Unit *u, const CodegenOptions *options) 
     return fill_module(jit);
 }
 
+static Status jit_try(CodegenJit *jit, Unit *u, const CodegenOptions *options) {
+    ArenaCatch caught;
+    if (ARENA_CAUGHT(&caught)) return jit->build.arena = NULL, no_memory();
+    Status s = jit_fill(jit, u, options);
+    arena_catch_end(&caught);
+    return s;
+}
+
 Status codegen_jit(Unit *u, const CodegenOptions *options, CodegenJit **out_jit) {
     *out_jit = NULL;
     CodegenJit *jit = calloc(1, sizeof *jit);
-    if (!jit) return status_make(STATUS_MEMORY, "out of memory");
-    Status s = jit_fill(jit, u, options);
+    if (!jit) return no_memory();
+    Status s = jit_try(jit, u, options);
     if (status_failed(&s)) codegen_jit_free(jit);
     else *out_jit = jit;
     return s;
@@ -244,7 +263,7 @@ static Status print_cuda(Build *b, CodegenText what, bool use, FILE *out) {
     char *text = NULL;
     size_t bytes;
     FILE *f = open_memstream(&text, &bytes);
-    if (!f) return status_make(STATUS_MEMORY, "out of memory");
+    if (!f) return no_memory();
     Status s = jobs_render_cuda(&b->jobs, f);
     fclose(f);
     free(text);

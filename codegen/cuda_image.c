@@ -12,11 +12,20 @@ extern const size_t cuda_prelude_size;
 // Contraction of a*b+c is left to the compiler, as on CPUs to nobody: results differ by less than verify's tolerance.
 static const char options_text[] = "--std=c++17";
 
+// The stream is the caller's, also when memory runs out here.
+static Status render_to(Jobs *jobs, FILE *f) {
+    ArenaCatch caught;
+    if (ARENA_CAUGHT(&caught)) return status_make(STATUS_MEMORY, "out of memory");
+    Status s = jobs_render_cuda(jobs, f);
+    arena_catch_end(&caught);
+    return s;
+}
+
 static Status render(Jobs *jobs, char **out_text, size_t *out_bytes) {
     FILE *f = open_memstream(out_text, out_bytes);
     if (!f) return status_make(STATUS_MEMORY, "out of memory");
     fwrite(cuda_prelude, 1, cuda_prelude_size, f);
-    Status s = jobs_render_cuda(jobs, f);
+    Status s = render_to(jobs, f);
     if (fclose(f) && !status_failed(&s)) s = status_make(STATUS_MEMORY, "out of memory");
     return s;
 }
@@ -90,12 +99,11 @@ static Status compile(const NvrtcApi *api, Jobs *jobs, CudaImage *image, const c
     }
     free(log);
     if (!r) r = (ptx ? api->nvrtcGetPTXSize : api->nvrtcGetCUBINSize)(program, out_bytes);
-    if (!r && !status_failed(&s)) {
-        char *bytes = arena_alloc(jobs->arena, *out_bytes + 1);
-        r = (ptx ? api->nvrtcGetPTX : api->nvrtcGetCUBIN)(program, bytes);
-        *out = bytes;
-    }
+    char *bytes = !r && !status_failed(&s) ? calloc(*out_bytes + 1, 1) : NULL;
+    if (bytes) r = (ptx ? api->nvrtcGetPTX : api->nvrtcGetCUBIN)(program, bytes);
     api->nvrtcDestroyProgram(&program);
+    if (bytes) *out = arena_take(jobs->arena, bytes, *out_bytes + 1);
+    else if (!r && !status_failed(&s)) s = status_make(STATUS_MEMORY, "out of memory");
     if (r && !status_failed(&s)) s = status_make(STATUS_INTERNAL, "NVRTC: %s", api->nvrtcGetErrorString(r));
     return s;
 }
@@ -107,12 +115,9 @@ Status cuda_image_make(Jobs *jobs, bool portable, CudaImage *out) {
     char *text = NULL;
     size_t bytes = 0;
     Status s = render(jobs, &text, &bytes);
-    if (!status_failed(&s)) {
-        out->code.source = arena_dup(jobs->arena, text, bytes + 1);
-        out->code.source_bytes = bytes;
-    }
-    free(text);
-    STATUS_TRY(s);
+    if (status_failed(&s)) return free(text), s;
+    out->code.source = arena_take(jobs->arena, text, bytes + 1);
+    out->code.source_bytes = bytes;
     out->code.arch = jobs->cuda->arch;
     out->code.options = options_text;
     out->use = NEW_ARRAY(jobs->arena, CudaUse, jobs->list.n + 1);

@@ -23,22 +23,33 @@ static int job_add(Jobs *jobs, const Job *job, const char *stem) {
     clean[n] = 0;
     j->name = arena_printf(jobs->arena, "k%d_%s", number, clean);
     if (j->nest) j->nest->name = j->name;
-    j->key = arena_dup(jobs->arena, job->key, job->key_bytes);
+    if (job->kind != JOB_NEST) j->key = arena_dup(jobs->arena, job->key, job->key_bytes);
     return number;
+}
+
+// The stream is the caller's, also when memory runs out here: then false.
+static bool print_nest(const Kernel *nest, FILE *f) {
+    ArenaCatch caught;
+    if (ARENA_CAUGHT(&caught)) return false;
+    kernel_print(nest, f);
+    arena_catch_end(&caught);
+    return true;
 }
 
 int jobs_add_nest(Jobs *jobs, Kernel *nest, const char *stem, double flops, double bytes) {
     char *text = NULL;
     size_t size = 0;
     FILE *f = open_memstream(&text, &size);
-    if (!f) abort();
     nest->name = "";
-    kernel_print(nest, f);
-    fclose(f);
-    Job job = {.kind = JOB_NEST, .nest = nest, .flops = flops, .bytes = bytes, .key = text, .key_bytes = size};
-    int number = job_add(jobs, &job, stem);
-    free(text);
-    return number;
+    bool ok = f && print_nest(nest, f);
+    if (f && fclose(f)) ok = false;
+    if (!ok) {
+        free(text);
+        arena_exhausted();
+    }
+    const char *key = arena_take(jobs->arena, text, size);
+    Job job = {.kind = JOB_NEST, .nest = nest, .flops = flops, .bytes = bytes, .key = key, .key_bytes = size};
+    return job_add(jobs, &job, stem);
 }
 
 int jobs_add_matmul(Jobs *jobs, const TileMatmul *m, const char *stem, double flops, double bytes) {

@@ -58,6 +58,7 @@ static Status export_model(Build *b, Irb *irb, int from, int to, void *user) {
     fclose(f);
     bool cuda = b->jobs.cuda != NULL;
     Val table = cuda ? LLVMConstNull(irb->ptr) : build_kernel_table(b, irb, from, to, "kernels");
+    if (!table) return free(text), status_make(STATUS_MEMORY, "out of memory");
     if (!cuda) LLVMSetLinkage(table, LLVMInternalLinkage);
     Val members[] = {irb_const_int(irb, irb->i32, PLAN_ABI),
                      hidden_text(irb, text, bytes, "plan"),
@@ -74,6 +75,15 @@ static Status export_model(Build *b, Irb *irb, int from, int to, void *user) {
     return status_ok();
 }
 
+// The stream is the caller's, also when memory runs out here: then false.
+static bool print_header(Build *b, const Unit *u, FILE *f) {
+    ArenaCatch caught;
+    if (ARENA_CAUGHT(&caught)) return false;
+    object_header_print(f, b->arena, u, b->plan);
+    arena_catch_end(&caught);
+    return true;
+}
+
 static Status object_fill(Build *b, const Unit *u, CodegenObject *out) {
     BuildModule m = {0};
     if (b->jobs.cuda) STATUS_TRY(cuda_image_make(&b->jobs, true, &b->image));
@@ -88,18 +98,25 @@ static Status object_fill(Build *b, const Unit *u, CodegenObject *out) {
     LLVMDisposeMemoryBuffer(object);
     size_t bytes;
     FILE *f = out->bytes ? open_memstream(&out->header, &bytes) : NULL;
-    if (!f) return status_make(STATUS_MEMORY, "out of memory");
-    object_header_print(f, b->arena, u, b->plan, b->name);
-    fclose(f);
-    return status_ok();
+    bool ok = f && print_header(b, u, f);
+    if (f && fclose(f)) ok = false;
+    return ok ? status_ok() : status_make(STATUS_MEMORY, "out of memory");
+}
+
+static Status object_try(Unit *u, const CodegenOptions *options, Build *b, CodegenObject *out) {
+    ArenaCatch caught;
+    if (ARENA_CAUGHT(&caught)) return b->arena = NULL, status_make(STATUS_MEMORY, "out of memory");
+    Status s = build_start(u, options, b);
+    if (!status_failed(&s)) b->name = options && options->name ? options->name : b->plan->model;
+    if (!status_failed(&s)) s = object_fill(b, u, out);
+    arena_catch_end(&caught);
+    return s;
 }
 
 Status codegen_object(Unit *u, const CodegenOptions *options, CodegenObject *out) {
     memset(out, 0, sizeof *out);
-    Build b;
-    Status s = build_start(u, options, &b);
-    if (!status_failed(&s)) b.name = options && options->name ? options->name : b.plan->model;
-    if (!status_failed(&s)) s = object_fill(&b, u, out);
+    Build b = {0};
+    Status s = object_try(u, options, &b, out);
     build_end(&b);
     if (status_failed(&s)) codegen_object_free(out);
     return s;

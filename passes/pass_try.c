@@ -3,14 +3,23 @@
 #include "ir/text.h"
 #include <stdlib.h>
 
-const char *unit_text(Unit *u, size_t *out_size) {
+// The stream is the caller's, also when memory runs out here: then false.
+static bool print_to(const Unit *u, bool locations, FILE *f) {
+    ArenaCatch caught;
+    if (ARENA_CAUGHT(&caught)) return false;
+    (locations ? unit_print : unit_print_bare)(u, f);
+    arena_catch_end(&caught);
+    return true;
+}
+
+char *unit_text(const Unit *u, bool locations, Arena *a, size_t *out_size) {
     char *text = NULL;
     FILE *f = open_memstream(&text, out_size);
-    if (!f) return NULL;
-    unit_print(u, f);
-    char *copy = fclose(f) ? NULL : arena_dup(u->arena, text, *out_size + 1);
+    bool ok = f && print_to(u, locations, f);
+    if (f && fclose(f)) ok = false;
+    if (ok) return arena_take(a, text, *out_size + 1);
     free(text);
-    return copy;
+    return NULL;
 }
 
 bool unit_try_begin(UnitTry *t, const Unit *like, const char *text, size_t size) {

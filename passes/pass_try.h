@@ -11,8 +11,8 @@ typedef struct UnitTry {
     size_t size;
 } UnitTry;
 
-// The unit's text, in its arena; NULL when memory fails.
-const char *unit_text(Unit *u, size_t *out_size);
+// The unit's text, with the places in the source or without; NULL when memory fails.
+char *unit_text(const Unit *u, bool locations, Arena *a, size_t *out_size);
 // `text` is `like`'s, perhaps of an earlier time; it must outlive the try. False when memory fails.
 bool unit_try_begin(UnitTry *t, const Unit *like, const char *text, size_t size);
 bool unit_try_run(UnitTry *t); // false: some pass refuses it

@@ -129,7 +129,7 @@ bool recompute_begin(Unit *u) {
     if (u->recompute) return true;
     u->recompute = NEW(u->arena, Recompute);
     if (!u->strategy || !u->strategy->memory) return true;
-    u->recompute->text = unit_text(u, &u->recompute->size);
+    u->recompute->text = unit_text(u, true, u->arena, &u->recompute->size);
     if (!u->recompute->text) {
         diag_error(u->diag, (Loc){0}, "not enough memory to look for what fits the budget");
         return false;

@@ -2,7 +2,6 @@
 // machine: what the tools' --target, --gemm and -mcpu say.
 #pragma once
 #include "codegen/codegen.h"
-#include "tools/common_options.h"
 
 typedef struct Machine {
     const char *target; // NULL or "cpu"; "cuda": the GPU of this machine; "cuda:sm_90a"
@@ -12,7 +11,7 @@ typedef struct Machine {
 } Machine;
 
 // clang-format off
-// Rows of a tool's table of options.
+// Rows of a tool's table of options (tools/common_options.h).
 #define MACHINE_OPTIONS(m)                                                                                             \
     {"-mcpu", "NAME", "processor to compile for (native)", OPTION_TEXT, &(m)->mcpu},                                   \
     {"--target", "cpu|cuda|cuda:ARCH", "cuda: this machine's GPU; cuda:sm_90a, ... (cpu)", OPTION_TEXT,                \

@@ -2,9 +2,7 @@
 #include "tools/common_places.h"
 #include "ir/recipe.h"
 #include "ir/strategy.h"
-#include "ir/text.h"
-#include <stdio.h>
-#include <stdlib.h>
+#include "passes/pass_try.h"
 #include <string.h>
 
 typedef struct Common {
@@ -47,12 +45,10 @@ static uint64_t hash_more(uint64_t h, const char *text, size_t size) {
 }
 
 uint64_t places_hash(const Unit *u, Str folder, const char *also) {
-    char *text = NULL;
+    Arena *arena = arena_new();
     size_t size = 0, length = strlen(folder);
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return 0;
-    unit_print(u, out);
-    if (fclose(out)) return free(text), 0;
+    const char *text = unit_text(u, true, arena, &size);
+    if (!text) return arena_free(arena), 0;
     uint64_t h = 14695981039346656037ull;
     for (const char *p = text, *end = text + size; p < end;) {
         // A location: @FILE:LINE:COLUMN or @"FILE":LINE:COLUMN, where the quotes go with the folder's spaces.
@@ -70,6 +66,6 @@ uint64_t places_hash(const Unit *u, Str folder, const char *also) {
             h = hash_more(h, p++, 1);
         }
     }
-    free(text);
+    arena_free(arena);
     return hash_more(h, also, strlen(also));
 }

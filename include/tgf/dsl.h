@@ -151,6 +151,9 @@ TgfStatus tgf_compile(TgfProgram *p, const TgfCompileOptions *options, const cha
  * closes the old model first. */
 TgfStatus tgf_program_start(TgfProgram *p, const TgfCompileOptions *options, const TgfOptions *run);
 TgfStatus tgf_program_step(TgfProgram *p, const int32_t *tokens, const int32_t *labels, float *out_loss); /* tgf_step */
+/* Floating-point operations of one call of a function of the running model ("train": a step), over all ranks, as the
+ * compiler's table of operations counts them: every operation, what is computed again included. */
+TgfStatus tgf_program_flops(TgfProgram *p, const char *function, double *out_flops);
 TgfModel *
 tgf_program_model(TgfProgram *p); /* the running model for everything else in tgf.h; NULL: none; the program's */
 
