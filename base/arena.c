@@ -32,11 +32,7 @@ static void (*oom_handler)(void) = oom_abort;
 
 void arena_on_oom(void (*handler)(void)) { oom_handler = handler ? handler : oom_abort; }
 
-<<<<<<< HEAD
 // initial-exec: addressed without a call, which would make the shared library need the dynamic linker by name.
-=======
-// Reached without the loader's help, so that the libraries need nothing but libc.
->>>>>>> 2cea20b (dsl_compile: objects and running models from programs built in C; libtgf_dsl; examples/embedded, a scaling-law sweep)
 static _Thread_local ArenaCatch *innermost __attribute__((tls_model("initial-exec")));
 
 static void list_add(Arena *a, ArenaCatch *c) {

@@ -4,55 +4,49 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-# The runtime as users link it, with base/ inside: an archive and a shared library from the same objects. The archive's
-# are made one object in which all names but tgf_* are local: a program may have an arena_new of its own.
-set(tgf_objects $<TARGET_OBJECTS:tgf_runtime> $<TARGET_OBJECTS:tgf_base>)
+# A library as users link it, tgf_NAME_static and tgf_NAME_shared: an archive and a shared library from the objects of
+# PARTS. The archive's are made one object in which all names but tgf_* are local: a program may have an arena_new of its
+# own.
 find_program(TGF_OBJCOPY NAMES objcopy ${CMAKE_OBJCOPY} REQUIRED) # GNU's first: LLVM's breaks clang's sanitized objects
-set(tgf_object ${CMAKE_BINARY_DIR}/package/tgf_runtime.o)
-add_custom_command(OUTPUT ${tgf_object}
-  COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/package
-  COMMAND ${CMAKE_LINKER} -r -o ${tgf_object}.all ${tgf_objects}
-  COMMAND ${TGF_OBJCOPY} --wildcard --keep-global-symbol=tgf_* ${tgf_object}.all ${tgf_object}
-  COMMAND ${CMAKE_COMMAND} -E rm ${tgf_object}.all
-  DEPENDS tgf_runtime tgf_base COMMAND_EXPAND_LISTS VERBATIM)
-add_library(tgf_runtime_static STATIC ${tgf_object})
-add_library(tgf_runtime_shared SHARED ${tgf_objects})
-foreach(name static shared)
-  set_target_properties(tgf_runtime_${name} PROPERTIES OUTPUT_NAME tgf_runtime LINKER_LANGUAGE C
-    ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/package LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/package)
-  target_include_directories(tgf_runtime_${name} INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
-    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-  target_link_libraries(tgf_runtime_${name} PRIVATE m Threads::Threads ${CMAKE_DL_LIBS})
-endforeach()
+function(tgf_package_library name exports)
+  set(parts ${ARGN})
+  list(TRANSFORM parts REPLACE "(.+)" "$<TARGET_OBJECTS:\\1>" OUTPUT_VARIABLE objects)
+  set(object ${CMAKE_BINARY_DIR}/package/tgf_${name}.o)
+  add_custom_command(OUTPUT ${object}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/package
+    COMMAND ${CMAKE_LINKER} -r -o ${object}.all ${objects}
+    COMMAND ${TGF_OBJCOPY} --wildcard --keep-global-symbol=tgf_* ${object}.all ${object}
+    COMMAND ${CMAKE_COMMAND} -E rm ${object}.all
+    DEPENDS ${parts} COMMAND_EXPAND_LISTS VERBATIM)
+  add_library(tgf_${name}_static STATIC ${object})
+  add_library(tgf_${name}_shared SHARED ${objects})
+  foreach(kind static shared)
+    set_target_properties(tgf_${name}_${kind} PROPERTIES OUTPUT_NAME tgf_${name} LINKER_LANGUAGE C
+      ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/package LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/package)
+    target_include_directories(tgf_${name}_${kind} INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
+      $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+    target_link_libraries(tgf_${name}_${kind} PRIVATE m Threads::Threads ${CMAKE_DL_LIBS})
+  endforeach()
+  # Before 1.0 a minor version may change the interface, and so the soname has it.
+  set_target_properties(tgf_${name}_shared PROPERTIES VERSION ${PROJECT_VERSION}
+    SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR} LINK_DEPENDS ${exports})
+  target_link_options(tgf_${name}_shared PRIVATE -Wl,--version-script=${exports} -Wl,--as-needed)
+endfunction()
+
 set(tgf_exports ${CMAKE_CURRENT_SOURCE_DIR}/cmake/tgf_runtime.map)
-# Before 1.0 a minor version may change the interface, and so the soname has it.
-set_target_properties(tgf_runtime_shared PROPERTIES VERSION ${PROJECT_VERSION}
-  SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR} LINK_DEPENDS ${tgf_exports})
-target_link_options(tgf_runtime_shared PRIVATE -Wl,--version-script=${tgf_exports} -Wl,--as-needed)
+tgf_package_library(runtime ${tgf_exports} tgf_runtime tgf_base)
+# The embedded language: the compiler and the runtime. LLVM stays a shared library.
+tgf_package_library(dsl ${CMAKE_CURRENT_SOURCE_DIR}/cmake/tgf_dsl.map
+  tgf_embedded tgf_frontend tgf_passes tgf_codegen tgf_ir tgf_runtime tgf_base)
+foreach(kind static shared)
+  target_link_directories(tgf_dsl_${kind} PUBLIC $<BUILD_INTERFACE:${LLVM_LIB}>)
+  target_link_libraries(tgf_dsl_${kind} PRIVATE LLVM-19)
+endforeach()
+
 if(TARGET tgf_mpi)
   set_target_properties(tgf_mpi PROPERTIES LINK_DEPENDS ${tgf_exports})
   target_link_options(tgf_mpi PRIVATE -Wl,--version-script=${tgf_exports})
 endif()
-
-# The embedded language: the same with the compiler inside. LLVM stays a shared library.
-set(tgf_dsl_objects "")
-foreach(part tgf_embedded tgf_frontend tgf_passes tgf_codegen tgf_ir tgf_runtime tgf_base)
-  list(APPEND tgf_dsl_objects $<TARGET_OBJECTS:${part}>)
-endforeach()
-set(tgf_dsl_exports ${CMAKE_CURRENT_SOURCE_DIR}/cmake/tgf_dsl.map)
-foreach(kind STATIC SHARED)
-  string(TOLOWER ${kind} name)
-  add_library(tgf_dsl_${name} ${kind} ${tgf_dsl_objects})
-  set_target_properties(tgf_dsl_${name} PROPERTIES OUTPUT_NAME tgf_dsl LINKER_LANGUAGE C
-    ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/package LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/package)
-  target_include_directories(tgf_dsl_${name} INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
-    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-  target_link_directories(tgf_dsl_${name} PUBLIC $<BUILD_INTERFACE:${LLVM_LIB}>)
-  target_link_libraries(tgf_dsl_${name} PRIVATE LLVM-19 m Threads::Threads ${CMAKE_DL_LIBS})
-endforeach()
-set_target_properties(tgf_dsl_shared PROPERTIES VERSION ${PROJECT_VERSION}
-  SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR} LINK_DEPENDS ${tgf_dsl_exports})
-target_link_options(tgf_dsl_shared PRIVATE -Wl,--version-script=${tgf_dsl_exports} -Wl,--as-needed)
 
 # The names users know, also for a project that takes this one in by add_subdirectory.
 set_target_properties(tgf_runtime_static PROPERTIES EXPORT_NAME runtime)

@@ -27,4 +27,5 @@ typedef Status BuildFinish(Build *b, Irb *irb, int from, int to, void *user);
 Status build_module(Build *b, const CpuTarget *target, int from, int to, BuildFinish *finish, void *user,
                     BuildModule *out_module);
 void build_module_free(BuildModule *m);
-Val build_kernel_table(Build *b, Irb *irb, int from, int to, const char *name); // constant array of functions; NULL: no memory
+Val build_kernel_table(Build *b, Irb *irb, int from, int to,
+                       const char *name); // constant array of functions; NULL: no memory

@@ -79,7 +79,7 @@ static Status export_model(Build *b, Irb *irb, int from, int to, void *user) {
 static bool print_header(Build *b, const Unit *u, FILE *f) {
     ArenaCatch caught;
     if (ARENA_CAUGHT(&caught)) return false;
-    object_header_print(f, b->arena, u, b->plan);
+    object_header_print(f, b->arena, u, b->plan, b->name);
     arena_catch_end(&caught);
     return true;
 }

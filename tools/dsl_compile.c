@@ -6,8 +6,8 @@
 //     codegen_object to files, or codegen_jit and tgf_open
 //     use_end
 //
-// Nothing prints or exits: messages become the program's, failures a TgfStatus. When memory runs out the innermost catch
-// frees the arenas; what is no arena is never held where one may grow (base/arena.h).
+// Nothing prints or exits: messages become the program's, failures a TgfStatus. When memory runs out the innermost
+// catch frees the arenas; what is no arena is never held where one may grow (base/arena.h).
 #include "codegen/codegen.h"
 #include "frontend/dsl.h"
 #include "frontend/frontend.h"
@@ -160,7 +160,8 @@ static Status write_object(Use *u, const TgfCompileOptions *o, const char *path,
 static Status compile(TgfProgram *p, const TgfCompileOptions *o, const char *object, const char *header) {
     Use u;
     Status s = use_begin(p, o, &u);
-    if (!status_failed(&s)) s = object ? write_object(&u, o, object, header) : no_such("no file to write the object to");
+    if (!status_failed(&s))
+        s = object ? write_object(&u, o, object, header) : no_such("no file to write the object to");
     s = use_status(&u, s);
     use_end(&u);
     return s;
@@ -225,9 +226,7 @@ TgfModel *tgf_program_model(TgfProgram *p) {
     return r ? r->model : NULL;
 }
 
-static TgfStatus not_running(void) {
-    return (TgfStatus){TGF_INVALID, "no model runs: tgf_program_start comes first"};
-}
+static TgfStatus not_running(void) { return (TgfStatus){TGF_INVALID, "no model runs: tgf_program_start comes first"}; }
 
 // A failure at run time is no mistake of the program: it is in the messages, and not counted.
 static TgfStatus tell(TgfProgram *p, TgfStatus s) {

@@ -29,12 +29,13 @@ static Frame frame_of(const Run *runs, int nruns) {
 }
 
 // From violet over green to amber: size.
-static void colour_of(int i, int n, char out[8]) {
+static const char *colour_of(int i, int n, char out[8]) {
     static const int stops[4][3] = {{0x5b, 0x21, 0xb6}, {0x25, 0x63, 0xeb}, {0x0d, 0x94, 0x88}, {0xd9, 0x77, 0x06}};
     double t = n > 1 ? 3.0 * i / (n - 1) : 0;
     int k = t >= 3 ? 2 : (int)t, c[3];
     for (int j = 0; j < 3; j++) c[j] = (int)(stops[k][j] + (t - k) * (stops[k + 1][j] - stops[k][j]));
     snprintf(out, 8, "#%02x%02x%02x", (unsigned)c[0] & 255, (unsigned)c[1] & 255, (unsigned)c[2] & 255);
+    return out;
 }
 
 static void put_power(FILE *f, int e) { fprintf(f, "10<tspan dy='-6' font-size='10'>%d</tspan>", e); }
@@ -84,9 +85,14 @@ static void put_run(FILE *f, const Frame *w, const Run *r, const char *colour) {
                 at_x(w, p->flops), at_y(w, p->loss), p->frontier ? "3.4" : "2", (long long)r->width, (long long)p->step,
                 p->flops, p->loss);
     }
+    fputs("</g>\n", f);
+}
+
+// Its parameters, where it ends; above all lines.
+static void put_label(FILE *f, const Frame *w, const Run *r, const char *colour) {
     const Point *last = &r->points[r->npoints - 1];
-    fprintf(f, "<text x='%.1f' y='%.1f' class='run'>%.0fk</text>\n</g>\n", at_x(w, last->flops) + 8,
-            at_y(w, last->loss) + 4, (double)r->parameters / 1e3);
+    fprintf(f, "<text x='%.1f' y='%.1f' class='run' fill='%s'>%.0fk</text>\n", at_x(w, last->flops) + 9,
+            at_y(w, last->loss) - 5, colour, (double)r->parameters / 1e3);
 }
 
 // In the order of compute; each point's loss is below the one before.
@@ -107,9 +113,10 @@ static void put_frontier(FILE *f, const Frame *w, const Run *runs, int nruns) {
 }
 
 static void put_law(FILE *f, const Frame *w, const Law *law) {
-    double from = pow(10, w->x0), to = pow(10, w->x1), top = pow(10, w->y1);
+    double from = pow(10, w->x0), to = pow(10, w->x1), top = pow(10, w->y1), bottom = pow(10, w->y0);
     if (!(law->b > 0)) return;
     if (law_loss(law, from) > top) from = pow(law->a / top, 1 / law->b);
+    if (law_loss(law, to) < bottom) to = pow(law->a / bottom, 1 / law->b);
     fprintf(f,
             "<line x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f' stroke='%s' stroke-width='1.6' stroke-dasharray='7 5'>"
             "<title>loss = %.6g * FLOPs^-%.6f</title></line>\n",
@@ -154,12 +161,10 @@ static void put_chart(FILE *f, const Run *runs, int nruns, const Law *law) {
     put_x_axis(f, &w);
     put_y_axis(f, &w);
     put_frontier(f, &w, runs, nruns);
-    for (int i = 0; i < nruns; i++) {
-        char colour[8];
-        colour_of(i, nruns, colour);
-        put_run(f, &w, &runs[i], colour);
-    }
+    char colour[8];
+    for (int i = 0; i < nruns; i++) put_run(f, &w, &runs[i], colour_of(i, nruns, colour));
     put_law(f, &w, law);
+    for (int i = 0; i < nruns; i++) put_label(f, &w, &runs[i], colour_of(i, nruns, colour));
     put_legend(f, law);
     fputs("</svg>\n", f);
 }
