@@ -744,18 +744,6 @@ Status program_make_from_plan(const Plan *plan, const PlanModule *module, const 
     return s;
 }
 
-// The arena holds the plan.
-static Status read_plan(const PlanModule *m, Arena **out_arena, Plan **out_plan) {
-    ArenaCatch caught;
-    if (ARENA_CAUGHT(&caught)) return status_make(STATUS_MEMORY, "out of memory");
-    Arena *a = arena_new();
-    Status s = plan_parse(a, strtable_new(a), m->plan, m->plan_bytes, out_plan);
-    if (status_failed(&s)) arena_free(a);
-    else *out_arena = a;
-    arena_catch_end(&caught);
-    return s;
-}
-
 Status program_make(const PlanModule *m, const ProgramOptions *options, Program **out_program) {
     *out_program = NULL;
     if (m->abi != PLAN_ABI)
@@ -763,7 +751,7 @@ Status program_make(const PlanModule *m, const ProgramOptions *options, Program 
                            m->abi, PLAN_ABI);
     Arena *arena;
     Plan *plan;
-    STATUS_TRY(read_plan(m, &arena, &plan));
+    STATUS_TRY(plan_read(m, &arena, &plan));
     Status s = status_ok();
     if (plan->nkernels != m->nkernels)
         s = status_make(STATUS_CORRUPT, "the module has %d kernels, its plan %d", m->nkernels, plan->nkernels);

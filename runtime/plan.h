@@ -327,3 +327,6 @@ typedef struct PlanModule {
     int nkernels;
     const PlanCuda *cuda; // NULL for a CPU
 } PlanModule;
+
+// The module's plan, in an arena of its own.
+Status plan_read(const PlanModule *m, Arena **out_arena, Plan **out_plan);

@@ -703,3 +703,14 @@ Status plan_parse(Arena *a, StrTable *strs, const char *text, size_t size, Plan 
     *out_plan = p.plan;
     return status_ok();
 }
+
+Status plan_read(const PlanModule *m, Arena **out_arena, Plan **out_plan) {
+    ArenaCatch caught;
+    if (ARENA_CAUGHT(&caught)) return status_make(STATUS_MEMORY, "no memory for the plan");
+    Arena *a = arena_new();
+    Status s = plan_parse(a, strtable_new(a), m->plan, m->plan_bytes, out_plan);
+    if (status_failed(&s)) arena_free(a);
+    else *out_arena = a;
+    arena_catch_end(&caught);
+    return s;
+}
