@@ -2,6 +2,14 @@
 // ast: making nodes, and writing a program back as text.
 #include "frontend/ast.h"
 
+bool name_is_keyword(const char *p, size_t n) {
+    static const char *const words[] = {"axis",   "use",    "block", "model", "strategy", "train", "param", "input",
+                                        "repeat", "return", "as",    "over",  "at",       "and",   "or",    "not"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strlen(words[i]) == n && !memcmp(words[i], p, n)) return true;
+    return false;
+}
+
 Expr *expr_new(Parser *p, ExprKind kind, Loc loc) {
     Expr *e = NEW(p->arena, Expr);
     e->kind = kind;

@@ -195,8 +195,8 @@ typedef struct Decl {
 typedef Vec(Decl) Decls;
 
 typedef struct Source { // one file
-    Str path;         // as shown in messages
-    const char *text; // NULL: made by a program (dsl.h)
+    Str path;           // as shown in messages
+    const char *text;   // NULL: made by a program (dsl.h)
     size_t size;
     Loc loc; // of messages on the whole
     Decls decls;
@@ -225,6 +225,7 @@ bool source_parse(Source *source, Arena *arena, StrTable *strs, Diag *diag);
 void source_print(const Source *source, FILE *out);
 void expr_print(const Expr *e, FILE *out);
 
+bool name_is_keyword(const char *name, size_t n); // a word of the grammar (lex.l): no identifier
 Expr *expr_new(Parser *p, ExprKind kind, Loc loc);
 Expr *expr_op(Parser *p, OpKind op, Expr *a, Expr *b, Loc loc);
 void expr_measure(Parser *p, Expr *e); // sets e->depth from its parts; reports when it is beyond EXPR_DEPTH_MAX

@@ -100,14 +100,10 @@ TgfStatus tgf_program_status(const TgfProgram *p) { return dsl_status(p); }
 // ---- names ----
 
 bool dsl_is_name(const char *text) {
-    static const char *const words[] = {"axis",   "use",    "block", "model", "strategy", "train", "param", "input",
-                                        "repeat", "return", "as",    "over",  "at",       "and",   "or",    "not"};
     size_t n = 0;
     while (isalnum((unsigned char)text[n]) || text[n] == '_') n++;
     if (!n || text[n] || isdigit((unsigned char)*text) || n > NAME_MAX_BYTES) return false;
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (!strcmp(text, words[i])) return false;
-    return true;
+    return !name_is_keyword(text, n);
 }
 
 Name dsl_name(TgfProgram *p, const char *text, const char *what) {

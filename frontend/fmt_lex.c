@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // fmt_lex: characters to tokens with their white space, comments kept. The text was parsed before, so no error is left
 // to report here.
+#include "frontend/ast.h"
 #include "frontend/fmt_text.h"
 #include <ctype.h>
 
@@ -26,21 +27,13 @@ static size_t number_or_word(const char *p, const char *end) {
     return (size_t)((w > n ? w : n) - p);
 }
 
-static bool is_keyword(const char *p, size_t n) {
-    static const char *const words[] = {"axis",   "use",    "block", "model", "strategy", "train", "param", "input",
-                                        "repeat", "return", "as",    "over",  "at",       "and",   "or",    "not"};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (strlen(words[i]) == n && !memcmp(words[i], p, n)) return true;
-    return false;
-}
-
 static size_t token_measure(const char *p, const char *end, FmtKind *out_kind) {
     const char *q = p;
     *out_kind = FMT_VALUE;
     if (is_digit(*p)) return number_or_word(p, end);
     if (is_letter(*p)) {
         while (q < end && (is_letter(*q) || is_digit(*q))) q++;
-        if (is_keyword(p, (size_t)(q - p))) *out_kind = FMT_KEYWORD;
+        if (name_is_keyword(p, (size_t)(q - p))) *out_kind = FMT_KEYWORD;
         return (size_t)(q - p);
     }
     if (*p == '"') {
