@@ -38,21 +38,21 @@ static void compare(const char *what, const char *wanted, const char *got) {
          start_b);
 }
 
-// The program's IR, to be freed. NULL after reporting.
-static char *program_ir(const char *what, TgfProgram *p, const Variant *v, int locations) {
-    char *ir = text_ir(&(TextRequest){.program = p,
-                                      .strategy = v->strategy,
-                                      .sets = v->sets,
-                                      .nsets = v->nsets,
-                                      .pass = v->pass,
-                                      .locations = locations});
-    if (!ir) FAIL("no IR: %s", tgf_program_messages(p));
-    return ir;
+// The program's IR. NULL after reporting.
+static const char *program_ir(const char *what, TgfProgram *p, const Variant *v, int locations) {
+    TgfDefine defines[8];
+    for (int i = 0; i < v->nsets; i++) defines[i] = (TgfDefine){v->sets[i].name, v->sets[i].value};
+    TgfCompileOptions o = {.strategy = v->strategy, .defines = defines, .ndefines = v->nsets};
+    const char *ir = NULL;
+    TgfStatus s = tgf_program_ir(p, &o, v->pass, locations, &ir);
+    if (!s.code && ir) return ir;
+    FAIL("no IR: %s\n%s", s.message, tgf_program_messages(p));
+    return NULL;
 }
 
 static char *wanted_ir(const char *what, const char *path, const char *text, const Variant *v) {
-    char *ir = text_ir(&(TextRequest){
-        .path = path, .text = text, .strategy = v->strategy, .sets = v->sets, .nsets = v->nsets, .pass = v->pass});
+    TextRequest r = {path, text, v->strategy, v->sets, v->nsets, v->pass};
+    char *ir = text_ir(&r);
     if (!ir) FAIL("the text does not compile");
     return ir;
 }
@@ -64,9 +64,8 @@ static void check_variant(const Twin *t, const char *path, TgfProgram *programs[
     char *wanted = wanted_ir(what, path, NULL, v);
     for (int form = 0; wanted && form < 2; form++) {
         what = variant_text(t->name, forms[form], v);
-        char *got = program_ir(what, programs[form], v, 0);
+        const char *got = program_ir(what, programs[form], v, 0);
         if (got) compare(what, wanted, got);
-        free(got);
     }
     if (v->pass) printed = NULL;
     what = variant_text(t->name, "printed", v);
@@ -86,7 +85,7 @@ static void check_places(const Twin *t, TgfProgram *p) {
     char *source = calloc(1, 1 << 16);
     size_t size = f ? fread(source, 1, (1 << 16) - 1, f) : 0;
     if (f) fclose(f);
-    char *ir = program_ir(what, p, &(Variant){0}, 1);
+    const char *ir = program_ir(what, p, &(Variant){0}, 1);
     int axes = 0, params = 0;
     for (const char *line = ir; line && *line && size; line += strcspn(line, "\n"), line += *line == '\n') {
         char name[100], place[300];
@@ -116,7 +115,6 @@ static void check_places(const Twin *t, TgfProgram *p) {
     }
     if (axes < 8 || params < 4) FAIL("places of %d axes and %d parameters seen", axes, params);
     free(source);
-    free(ir);
 }
 
 static void check_twin(const Twin *t) {
@@ -160,15 +158,12 @@ static int print(int argc, char **argv) {
         if (argc == 2) puts(twins[i].name);
         if (argc < 4 || strcmp(twins[i].name, argv[2])) continue;
         TgfProgram *p = strcmp(argv[3], "family") ? twins[i].program() : twins[i].family();
-        const char *text = NULL;
-        Variant v = {.strategy = argc > 4 ? argv[4] : NULL, .pass = "memory"};
-        char *ir = strcmp(argv[1], "ir") ? NULL : program_ir(argv[2], p, &v, 0);
-        if (!ir) tgf_program_text(p, &text);
-        int failed = !ir && !text;
-        fputs(failed ? tgf_program_messages(p) : ir ? ir : text, failed ? stderr : stdout);
-        free(ir);
+        const char *out = NULL;
+        TgfCompileOptions o = {.strategy = argc > 4 ? argv[4] : NULL};
+        TgfStatus s = strcmp(argv[1], "ir") ? tgf_program_text(p, &out) : tgf_program_ir(p, &o, "memory", 0, &out);
+        fputs(s.code ? tgf_program_messages(p) : out, s.code ? stderr : stdout);
         tgf_program_free(p);
-        return failed;
+        return s.code != TGF_OK;
     }
     return argc != 2;
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/dsl/text_ir.h"
-#include "frontend/dsl.h"
 #include "frontend/fmt.h"
 #include "frontend/frontend.h"
 #include "ir/text.h"
@@ -32,12 +31,6 @@ static bool session_open(Session *s, const TextRequest *r, bool parse_only) {
                                    .scratch = s->scratch,
                                    .strs = strtable_new(s->arena),
                                    .diag = diag_new(s->arena, stdout, false)};
-    if (r->program) {
-        s->options.source = dsl_source(r->program);
-        s->options.strs = dsl_strs(r->program);
-        if (!s->options.source) return false;
-        s->options.path = s->options.source->path;
-    }
     s->file = open_memstream(&s->out, &s->size);
     return r->nsets <= 8 && s->file && frontend_load(&s->options, &s->result);
 }
@@ -54,7 +47,7 @@ char *text_ir(const TextRequest *r) {
     Session s;
     bool ok = session_open(&s, r, false);
     if (ok && r->pass) ok = passes_run(s.result.unit, &(PassOptions){.last = r->pass});
-    if (ok) (r->locations ? unit_print : unit_print_bare)(s.result.unit, s.file);
+    if (ok) unit_print_bare(s.result.unit, s.file);
     return session_close(&s, ok);
 }
 
