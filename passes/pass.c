@@ -4,6 +4,7 @@
 #include "passes/pass.h"
 #include "ir/text.h"
 #include "ir/verify.h"
+#include "passes/pass_try.h"
 #include <stdlib.h>
 
 typedef struct PassInfo {
@@ -30,19 +31,6 @@ void passes_list(FILE *out) {
     for (int i = 0; i < PASS_COUNT; i++) fprintf(out, "%-10s %s\n", pass_table[i].label, pass_table[i].text);
 }
 
-// The unit's text in memory to be freed; NULL when memory or the stream fails.
-static char *unit_to_text(const Unit *u, size_t *out_size) {
-    char *text = NULL;
-    FILE *f = open_memstream(&text, out_size);
-    if (!f) return NULL;
-    unit_print(u, f);
-    if (fclose(f)) {
-        free(text);
-        return NULL;
-    }
-    return text;
-}
-
 // The first line in which two texts differ, for the message: copied out of `a` into `line`.
 static int first_difference(const char *a, const char *b, char *line, size_t size) {
     int number = 1;
@@ -58,24 +46,21 @@ static int first_difference(const char *a, const char *b, char *line, size_t siz
 
 static bool text_survives(Unit *u, const char *label) {
     size_t size = 0, again_size = 0;
-    char *text = unit_to_text(u, &size), *again = NULL;
     Arena *arena = arena_new(), *scratch = arena_new();
+    const char *text = unit_text(u, true, arena, &size), *again = NULL;
+    if (!text) arena_exhausted();
     bool same = false;
-    Unit *copy =
-        text ? unit_parse(arena, scratch, u->strs, u->diag, str_internf(u->strs, "<after %s>", label), text, size)
-             : NULL;
-    if (copy) again = unit_to_text(copy, &again_size);
+    Unit *copy = unit_parse(arena, scratch, u->strs, u->diag, str_internf(u->strs, "<after %s>", label), text, size);
+    if (copy && !(again = unit_text(copy, true, arena, &again_size))) arena_exhausted();
     if (again) same = size == again_size && !memcmp(text, again, size);
     if (!same) {
         char line[400] = "";
-        int number = text && again ? first_difference(text, again, line, sizeof line) : 0;
+        int number = again ? first_difference(text, again, line, sizeof line) : 0;
         diag_internal(u->diag, label, line,
                       copy ? "line %d of the text changes when it is parsed and printed again"
                            : "the text does not parse (line %d)",
                       number);
     }
-    free(text);
-    free(again);
     arena_free(scratch);
     arena_free(arena);
     return same;

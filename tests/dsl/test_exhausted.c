@@ -17,7 +17,7 @@ void *__wrap_arena_alloc(void *arena, size_t bytes) {
     return __real_arena_alloc(arena, bytes);
 }
 
-enum { BATCH = 2, SEQ = 4, VOCAB = 16, PLACES = 40 };
+enum { BATCH = 2, SEQ = 4, VOCAB = 16, PLACES = 60 };
 static int failures;
 static char object[] = "/tmp/tgf_exhausted_XXXXXX.o";
 

@@ -4,7 +4,7 @@
 // on stderr. For the script beside this (run_text), which compares with the tools on the program's text:
 //     test_dsl_run text FILE                             writes the text
 //     test_dsl_run object STRATEGY OBJECT HEADER         tgf_compile; STRATEGY - is one rank
-//     test_dsl_run losses STRATEGY DATA STEPS SEED       trains, a loss a line
+//     test_dsl_run losses STRATEGY DATA STEPS SEED [TARGET]   trains, a loss a line
 //     test_dsl_run linked LIBRARY DATA STEPS SEED        the same of a library with the object in it
 #include "include/tgf/dsl.h"
 #include <dirent.h>
@@ -341,6 +341,7 @@ static int for_script(char **argv) {
     }
     TgfProgram *p = small(2);
     TgfCompileOptions o = {.strategy = strategy};
+    if (argv[3] && argv[4] && argv[5]) o.target = argv[6];
     int rc = !strcmp(argv[1], "object")
                  ? failed(tgf_compile(p, &o, argv[3], argv[4]))
                  : failed(tgf_program_start(p, &o, &run)) || print_losses(tgf_program_model(p), argv + 3);
