@@ -18,9 +18,9 @@ static Axes axes(TgfProgram *p, int n) {
 static void attention(TgfProgram *p, const Axes *a, double std) {
     Tensor q, k, v;
     tgf_block(p, "attention");
-    Tensor x = tgf_formal(p, "x");
-    Tensor w = tgf_param(p, "w", tgf_call("normal", p, 0.02), a->width, a->qkv, a->head, a->dim);
-    Tensor o = tgf_param(p, "o", tgf_call("normal", p, std), a->head, a->dim, a->width);
+    Tensor TGF_FORMAL(p, x);
+    Tensor TGF_PARAM(p, w, tgf_normal(p, 0.02), a->width, a->qkv, a->head, a->dim);
+    Tensor TGF_PARAM(p, o, tgf_normal(p, std), a->head, a->dim, a->width);
     TGF_UNPACK3(p, tgf_unstack(tgf_dot(x, w, a->width), a->qkv), q, k, v);
     Tensor TGF_LET(p, y,
                    tgf_attend(q, tgf_view(k, tgf_rename(a->seq, a->key)), tgf_view(v, tgf_rename(a->seq, a->key)),
@@ -36,22 +36,18 @@ static Tensor norm(Tensor x, const Axes *a, const char *name) {
 
 static void model(TgfProgram *p, const Axes *a, double std) {
     Axis batch = tgf_axis_named(p, "batch");
-    tgf_model(p, "family");
-    Tensor tokens = tgf_input(p, "tokens", "i32", batch, a->seq);
-    Tensor labels = tgf_input(p, "labels", "i32", batch, a->seq);
-    Tensor wte = tgf_param(p, "wte", tgf_call("normal", p, 0.02), a->vocab, a->width);
-    Tensor wpe = tgf_param(p, "wpe", tgf_call("normal", p, 0.02), a->seq, a->width);
-    Tensor TGF_LET(p, x, tgf_add(tgf_take(wte, tokens, a->vocab), wpe));
-    tgf_repeat(p, a->layer, "h.{layer}");
-    {
-        TGF_LET(p, x, tgf_add(x, tgf_as(tgf_call("attention", norm(x, a, "ln_1")), "attn")));
-        TGF_LET(p, x,
-                tgf_add(x, tgf_as(tgf_call("mlp", norm(x, a, "ln_2"), a->width, a->hidden, tgf_key("out_std", std)),
-                                  "mlp")));
+    TGF_MODEL(p, "family") {
+        Tensor TGF_INPUT(p, tokens, "i32", batch, a->seq), TGF_INPUT(p, labels, "i32", batch, a->seq);
+        Tensor TGF_PARAM(p, wte, tgf_normal(p, 0.02), a->vocab, a->width);
+        Tensor TGF_PARAM(p, wpe, tgf_normal(p, 0.02), a->seq, a->width);
+        Tensor TGF_LET(p, x, tgf_add(tgf_take(wte, tokens, a->vocab), wpe));
+        TGF_REPEAT(p, a->layer, "h.{layer}") {
+            TGF_LET(p, x, tgf_add(x, tgf_as(tgf_call("attention", norm(x, a, "ln_1")), "attn")));
+            Tensor mlp = tgf_call("mlp", norm(x, a, "ln_2"), a->width, a->hidden, tgf_key("out_std", std));
+            TGF_LET(p, x, tgf_add(x, tgf_as(mlp, "mlp")));
+        }
+        tgf_let(p, "loss", tgf_call("cross_entropy", tgf_dot(norm(x, a, "ln_f"), wte, a->width), labels, a->vocab));
     }
-    tgf_end(p);
-    tgf_let(p, "loss", tgf_call("cross_entropy", tgf_dot(norm(x, a, "ln_f"), wte, a->width), labels, a->vocab));
-    tgf_end(p);
 }
 
 int family_width(int n) { return n * FAMILY_DIM; }
@@ -64,11 +60,11 @@ TgfProgram *family_member(int n, int warmup) {
     double std = 0.02 / sqrt(2.0 * family_layers(n));
     attention(p, &a, std);
     model(p, &a, std);
-    tgf_train(p);
-    tgf_line(p, "optimizer", "adamw", tgf_key("lr", tgf_call("constant", p, 4e-3, tgf_key("warmup", warmup))),
-             tgf_key("betas", tgf_list(0.9, 0.95)), tgf_key("decay", 0.1));
-    tgf_setting(p, "batch", FAMILY_BATCH);
-    tgf_setting(p, "clip", 1.0);
-    tgf_end(p);
+    TGF_TRAIN(p) {
+        tgf_line(p, "optimizer", "adamw", tgf_key("lr", tgf_call("constant", p, 4e-3, tgf_key("warmup", warmup))),
+                 tgf_key("betas", tgf_list(0.9, 0.95)), tgf_key("decay", 0.1));
+        tgf_setting(p, "batch", FAMILY_BATCH);
+        tgf_setting(p, "clip", 1.0);
+    }
     return p;
 }
