@@ -22,32 +22,26 @@ char *unit_text(const Unit *u, bool locations, Arena *a, size_t *out_size) {
     return NULL;
 }
 
-bool unit_try_begin(UnitTry *t, const Unit *like, const char *text, size_t size) {
-    *t = (UnitTry){0};
-    t->sink = open_memstream(&t->said, &t->size);
-    if (!t->sink) return false;
+Unit *unit_try_begin(const Unit *like, const char *text, size_t size) {
     Arena *arena = arena_new(), *scratch = arena_new();
-    Diag *diag = diag_new(arena, t->sink, false);
-    t->unit = unit_parse(arena, scratch, like->strs, diag, str_intern(like->strs, "<try>"), text, size);
-    if (!t->unit) {
+    Diag *diag = diag_new_taken(arena, NULL, NULL);
+    Unit *copy = unit_parse(arena, scratch, like->strs, diag, str_intern(like->strs, "<try>"), text, size);
+    if (!copy) {
         diag_internal(like->diag, "try", "", "the text of a unit does not parse");
         arena_free(scratch);
         arena_free(arena);
-        return false;
+        return NULL;
     }
-    t->unit->keep_gradients = like->keep_gradients;
-    t->unit->probe = like->probe;
-    return true;
+    copy->keep_gradients = like->keep_gradients;
+    copy->probe = like->probe;
+    return copy;
 }
 
-bool unit_try_run(UnitTry *t) { return passes_run(t->unit, &(PassOptions){0}); }
+bool unit_try_run(Unit *copy) { return passes_run(copy, &(PassOptions){0}); }
 
-void unit_try_end(UnitTry *t) {
-    if (t->unit) {
-        arena_free(t->unit->scratch);
-        arena_free(t->unit->arena);
-    }
-    if (t->sink) fclose(t->sink);
-    free(t->said);
-    *t = (UnitTry){0};
+void unit_try_end(Unit *copy) {
+    if (!copy) return;
+    Arena *arena = copy->arena;
+    arena_free(copy->scratch);
+    arena_free(arena);
 }

@@ -4,16 +4,10 @@
 #pragma once
 #include "passes/pass.h"
 
-typedef struct UnitTry {
-    Unit *unit; // in an arena of its own
-    FILE *sink;
-    char *said;
-    size_t size;
-} UnitTry;
-
 // The unit's text, with the places in the source or without; NULL when memory fails.
 char *unit_text(const Unit *u, bool locations, Arena *a, size_t *out_size);
-// `text` is `like`'s, perhaps of an earlier time; it must outlive the try. False when memory fails.
-bool unit_try_begin(UnitTry *t, const Unit *like, const char *text, size_t size);
-bool unit_try_run(UnitTry *t); // false: some pass refuses it
-void unit_try_end(UnitTry *t); // also behind a failed begin
+// A copy in arenas of its own; `text` is `like`'s, perhaps of an earlier time, and must outlive it. NULL after
+// reporting.
+Unit *unit_try_begin(const Unit *like, const char *text, size_t size);
+bool unit_try_run(Unit *copy); // false: some pass refuses it
+void unit_try_end(Unit *copy); // NULL is fine

@@ -36,23 +36,23 @@ static Strategy *changed_strategy(Unit *u, const Change *c) {
 // What a rank would need; 0 when the passes refuse it.
 static int64_t needed_with(const Unit *u, const Change *c) {
     const Recompute *r = u->recompute;
-    UnitTry t;
+    Unit *copy = unit_try_begin(u, r->text, r->size);
     int64_t bytes = 0;
-    if (unit_try_begin(&t, u, r->text, r->size)) {
-        Recompute *trial = NEW(t.unit->arena, Recompute);
+    if (copy) {
+        Recompute *trial = NEW(copy->arena, Recompute);
         *trial = (Recompute){.trial = true, .keep = c->block ? NULL : r->keep, .nchosen = c->block ? 0 : r->nchosen};
-        t.unit->recompute = trial;
-        t.unit->strategy = changed_strategy(t.unit, c);
+        copy->recompute = trial;
+        copy->strategy = changed_strategy(copy, c);
         if (c->batch) {
-            Recipe *recipe = NEW(t.unit->arena, Recipe);
-            *recipe = *t.unit->recipe;
+            Recipe *recipe = NEW(copy->arena, Recipe);
+            *recipe = *copy->recipe;
             recipe->batch = c->batch;
-            t.unit->recipe = recipe;
-            unit_axis(t.unit, str_intern(u->strs, "batch"))->extent = c->batch;
+            copy->recipe = recipe;
+            unit_axis(copy, str_intern(u->strs, "batch"))->extent = c->batch;
         }
-        if (unit_try_run(&t)) bytes = t.unit->storage->slab_bytes;
+        if (unit_try_run(copy)) bytes = copy->storage->slab_bytes;
     }
-    unit_try_end(&t);
+    unit_try_end(copy);
     return bytes;
 }
 

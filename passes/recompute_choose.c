@@ -32,27 +32,27 @@ typedef struct Chooser {
 bool recompute_try(Unit *u, const bool *keep, int n, RecomputeTrial *out) {
     *out = (RecomputeTrial){0};
     const Recompute *r = u->recompute;
-    UnitTry t;
-    bool good = unit_try_begin(&t, u, r->text, r->size);
+    Unit *copy = unit_try_begin(u, r->text, r->size);
+    bool good = copy;
     if (good) {
-        Recompute *trial = NEW(t.unit->arena, Recompute);
+        Recompute *trial = NEW(copy->arena, Recompute);
         *trial = (Recompute){.trial = true, .keep = keep, .nchosen = keep ? n : 0};
-        t.unit->recompute = trial;
-        good = unit_try_run(&t);
+        copy->recompute = trial;
+        good = unit_try_run(copy);
     }
     if (good) {
-        out->bytes = t.unit->storage->slab_bytes;
-        out->cost = recompute_cost(t.unit);
-        out->candidates = t.unit->recompute->candidates;
-        for (int i = 0; i < t.unit->recompute->bodies.n; i++) { // outlives the try
-            RecomputeBody b = t.unit->recompute->bodies.at[i];
+        out->bytes = copy->storage->slab_bytes;
+        out->cost = recompute_cost(copy);
+        out->candidates = copy->recompute->candidates;
+        for (int i = 0; i < copy->recompute->bodies.n; i++) { // outlives the try
+            RecomputeBody b = copy->recompute->bodies.at[i];
             b.nodes = arena_dup(u->arena, b.nodes, sizeof *b.nodes * (size_t)b.n);
             for (int k = 0; k < b.n; k++)
                 b.nodes[k].args = arena_dup(u->arena, b.nodes[k].args, sizeof(int) * (size_t)b.nodes[k].nargs);
             vec_push(u->arena, &out->bodies, b);
         }
     }
-    unit_try_end(&t);
+    unit_try_end(copy);
     return good;
 }
 

@@ -125,14 +125,10 @@ TgfStatus tgf_open_header(const TgfModule *module, const TgfHeader *header, cons
         own.nccl && !module->cuda
             ? status_make(STATUS_INVALID, "the model is compiled for a CPU, where a communicator of NCCL is of no use")
             : model_join(&own, &m->world);
-    bool common = true; // a failure that all processes know of
     if (!status_failed(&s) && m->world) s = model_agree(m->world, module);
-    if (!status_failed(&s)) {
-        common = false;
-        s = open_inside(module, header, &own, m);
-    }
+    if (!status_failed(&s)) s = open_inside(module, header, &own, m);
     if (status_failed(&s)) {
-        if (m->world && !common) world_abort(m->world, &s);
+        if (m->world && !world_all_know(m->world)) world_abort(m->world, &s);
         tgf_close(m);
     } else {
         *out_model = m;

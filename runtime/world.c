@@ -30,6 +30,7 @@ typedef struct Token {
 
 typedef struct WorldParts {
     int64_t number; // of things done together
+    int64_t told;   // number behind the last agreement on a failure
     Token **first;  // by rank, in the order they came
     bool *left;
     bool leaving; // this process
@@ -325,12 +326,17 @@ Status world_agree(World *w, Status own) {
         Status told = own;
         s = world_broadcast(w, first, &told, sizeof told);
         told.message[sizeof told.message - 1] = 0;
-        if (!status_failed(&s)) s = status_make(told.code, "rank %d: %s", first, told.message);
+        if (!status_failed(&s)) {
+            s = status_make(told.code, "rank %d: %s", first, told.message);
+            w->parts->told = w->parts->number;
+        }
     }
     free(codes);
     free(bytes_of);
     return s;
 }
+
+bool world_all_know(const World *w) { return w->parts->told && w->parts->told == w->parts->number; }
 
 Status world_any(World *w, bool own, bool *out_any) {
     uint8_t says = own, *all = calloc((size_t)w->size, sizeof *all);

@@ -71,6 +71,9 @@ Status world_broadcast(World *w, int root, void *data, int64_t bytes);
 Status world_gather(World *w, int root, const void *own, const int64_t *bytes_of, void *out_all);
 // The same status for all: the first failure by rank, with the rank's number before its message, or success.
 Status world_agree(World *w, Status own);
+// Whether the last thing done together was to agree on a failure: then nobody needs world_abort, whose note could
+// overtake the failure itself.
+bool world_all_know(const World *w);
 // Whether any process says so; the same answer for all.
 Status world_any(World *w, bool own, bool *out_any);
 // A channel for notes of one user, the same number in every process, never used again. From when it has returned, notes

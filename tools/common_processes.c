@@ -25,6 +25,6 @@ int processes_report(const World *w, const Status *s, const char *doing) {
 }
 
 void processes_end(World *w, const Status *s) {
-    if (w && status_failed(s)) world_abort(w, s);
+    if (w && status_failed(s) && !world_all_know(w)) world_abort(w, s);
     world_free(w);
 }

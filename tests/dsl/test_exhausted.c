@@ -19,6 +19,8 @@ void *__wrap_arena_alloc(void *arena, size_t bytes) {
 
 enum { BATCH = 2, SEQ = 4, VOCAB = 16, PLACES = 60 };
 static int failures;
+typedef enum Way { COMPILES, STARTS, TRIES, WAYS } Way; // TRIES: recomputation is chosen by trial compilations
+static const char *const way_names[] = {"compiled", "started", "compiled within a budget"};
 static char object[] = "/tmp/tgf_exhausted_XXXXXX.o";
 
 static TgfProgram *tiny(void) {
@@ -34,6 +36,9 @@ static TgfProgram *tiny(void) {
     tgf_line(p, "mesh", tgf_key("data", 2));
     tgf_line(p, "split", batch, tgf_over("data"));
     tgf_end(p);
+    tgf_strategy(p, "fits");
+    tgf_line(p, "recompute", "auto", tgf_key("memory", "1MB"));
+    tgf_end(p);
     tgf_train(p);
     tgf_line(p, "optimizer", "adamw", tgf_key("lr", 1e-2));
     tgf_setting(p, "batch", BATCH);
@@ -41,25 +46,27 @@ static TgfProgram *tiny(void) {
     return p;
 }
 
-static TgfStatus use(TgfProgram *p, int starts) {
-    TgfCompileOptions o = {.strategy = "two"};
+static TgfStatus use(TgfProgram *p, Way way) {
+    TgfCompileOptions o = {.strategy = way == TRIES ? "fits" : "two"};
     TgfOptions run = tgf_options();
     run.threads = 2;
-    return starts ? tgf_program_start(p, &o, &run) : tgf_compile(p, &o, object, NULL);
+    return way == STARTS ? tgf_program_start(p, &o, &run) : tgf_compile(p, &o, object, NULL);
 }
 
 // Fails at `at`, counted from the call on; then again without a failure.
-static TgfCode one(int starts, long at) {
+static TgfCode one(Way way, long at) {
     TgfProgram *p = tiny();
     atomic_store(&calls, 0);
     atomic_store(&fail_at, at);
-    TgfStatus s = use(p, starts);
+    TgfStatus s = use(p, way);
     atomic_store(&fail_at, 0);
-    if (at && s.code == TGF_MEMORY && !access(object, F_OK)) printf("%d, %ld: a file\n", starts, at), failures++;
-    if (at && s.code == TGF_MEMORY && tgf_program_model(p)) printf("%d, %ld: a model\n", starts, at), failures++;
+    if (at && s.code == TGF_MEMORY && !access(object, F_OK))
+        printf("%s, %ld: a file\n", way_names[way], at), failures++;
+    if (at && s.code == TGF_MEMORY && tgf_program_model(p))
+        printf("%s, %ld: a model\n", way_names[way], at), failures++;
     if (at) {
-        TgfCode again = use(p, starts).code;
-        if (again != TGF_OK && again != TGF_MEMORY) printf("%d, %ld: then %d\n", starts, at, again), failures++;
+        TgfCode again = use(p, way).code;
+        if (again != TGF_OK && again != TGF_MEMORY) printf("%s, %ld: then %d\n", way_names[way], at, again), failures++;
     }
     tgf_program_free(p);
     unlink(object);
@@ -71,15 +78,15 @@ int main(void) {
     if (file < 0) return perror(object), 1;
     close(file);
     unlink(object);
-    for (int starts = 0; starts < 2; starts++) {
-        if (one(starts, 0) != TGF_OK) printf("%d: it does not work at all\n", starts), failures++;
+    for (Way way = 0; way < WAYS; way++) {
+        if (one(way, 0) != TGF_OK) printf("%s: it does not work at all\n", way_names[way]), failures++;
         long n = atomic_load(&calls), step = n / PLACES + 1;
         for (long at = 1; at <= n - n / 50; at += step) { // threads share the count: the last few may not come
-            TgfCode code = one(starts, at);
+            TgfCode code = one(way, at);
             if (code != TGF_MEMORY)
-                printf("%d, allocation %ld of %ld: %s\n", starts, at, n, tgf_code_name(code)), failures++;
+                printf("%s, allocation %ld of %ld: %s\n", way_names[way], at, n, tgf_code_name(code)), failures++;
         }
-        printf("%s: %ld allocations\n", starts ? "started" : "compiled", n);
+        printf("%s: %ld allocations\n", way_names[way], n);
     }
     return failures != 0;
 }
