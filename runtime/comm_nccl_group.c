@@ -2,6 +2,7 @@
 // The communicators: one of all ranks, from which each group and each lane is split off; made without blocking, so that
 // a rank that never comes is noticed; ended, all of them, as soon as one rank has failed.
 #define _GNU_SOURCE
+#include "base/clock.h"
 #include "runtime/comm_nccl.h"
 #include "runtime/world.h"
 #include <stdlib.h>
@@ -74,12 +75,6 @@ static Status hear_others(const CommNccl *c) {
 static void pause(int64_t turn) {
     struct timespec t = {0, turn < 200 ? 20000 : 1000000};
     if (turn > 20) nanosleep(&t, NULL);
-}
-
-static int64_t now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 Status nccl_taken(CommNccl *c, NcclRank *r, NcclComm comm, NcclResult result, const char *what) {

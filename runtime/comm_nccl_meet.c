@@ -2,6 +2,7 @@
 // The caller's NCCL communicator: which rank and GPU it is of, and how processes that share nothing else find each
 // other: rank 0 tells where it listens by a broadcast, from then on they talk over TCP.
 #define _GNU_SOURCE
+#include "base/clock.h"
 #include "runtime/comm_nccl.h"
 #include "runtime/launch.h"
 #include "runtime/program.h"
@@ -55,18 +56,17 @@ Status program_choose_gpu(Program *p) {
 static void wait_a_moment(void) { nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL); }
 
 static Status broadcast(Meeting *m) {
-    int64_t until = world_now_ms() + m->timeout_ms;
+    int64_t until = now_ms() + m->timeout_ms;
     NcclResult result = m->api->ncclBroadcast((void *)(uintptr_t)m->memory, (void *)(uintptr_t)m->memory,
                                               sizeof(Address), NCCL_U8, 0, m->comm, m->stream);
-    while (result == NCCL_IN_PROGRESS && world_now_ms() < until) {
+    while (result == NCCL_IN_PROGRESS && now_ms() < until) {
         NcclResult asked = m->api->ncclCommGetAsyncError(m->comm, &result);
         if (asked != NCCL_OK) result = asked;
         if (result == NCCL_IN_PROGRESS) wait_a_moment();
     }
     if (result != NCCL_IN_PROGRESS) STATUS_TRY(nccl_status(m->api, m->comm, result, "ncclBroadcast"));
     CuResult done = m->cuda->cuStreamQuery(m->stream);
-    for (; done == CU_ERROR_NOT_READY && world_now_ms() < until; done = m->cuda->cuStreamQuery(m->stream))
-        wait_a_moment();
+    for (; done == CU_ERROR_NOT_READY && now_ms() < until; done = m->cuda->cuStreamQuery(m->stream)) wait_a_moment();
     if (done == CU_ERROR_NOT_READY)
         return status_make(STATUS_COMM, "the other ranks of the caller's communicator did not come in %lld ms",
                            (long long)m->timeout_ms);

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "runtime/device_cuda.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "runtime/comm.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,12 +33,6 @@ bool device_cuda_fails(const DeviceCuda *d, CudaFaultKind kind, int instr) {
 }
 
 // ---- waiting --------------------------------------------------------------------------------------------------------
-static int64_t now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void put_word(DeviceCuda *d, CuStream s, CuAddress at, uint32_t value) {
     if (d->marks_by_memset) device_cuda_did(d, d->api->cuMemsetD32Async(at, value, 1, s), "cuMemsetD32Async");
     else device_cuda_did(d, d->api->cuStreamWriteValue32(s, at, value, 0), "cuStreamWriteValue32");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE // accept4
 #include "runtime/tcp_join.h"
+#include "base/clock.h"
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -69,7 +70,7 @@ typedef struct Join {
 
 // ---- sockets --------------------------------------------------------------------------------------------------------
 static int64_t left_ms(const Join *j) {
-    int64_t left = j->until - world_now_ms();
+    int64_t left = j->until - now_ms();
     return left > 0 ? left : 0;
 }
 
@@ -88,7 +89,7 @@ static void tune(int fd) {
 
 static bool wait_for(int fd, short events, int64_t until) {
     for (;;) {
-        int64_t left = until - world_now_ms();
+        int64_t left = until - now_ms();
         struct pollfd p = {.fd = fd, .events = events};
         int n = poll(&p, 1, left > 0 ? (int)(left < 1000 ? left : 1000) : 0);
         if (n > 0) return true;
@@ -267,7 +268,7 @@ static void let_in(Join *j) {
         if (fd < 0) return;
         tune(fd);
         if (j->nguests == GUESTS) dismiss(j, 0);
-        j->guests[j->nguests++] = (Guest){.fd = fd, .until = world_now_ms() + HELLO_MS};
+        j->guests[j->nguests++] = (Guest){.fd = fd, .until = now_ms() + HELLO_MS};
     }
 }
 
@@ -275,7 +276,7 @@ static void let_in(Join *j) {
 static bool listen_to(Guest *g, bool *out_ready) {
     *out_ready = false;
     ssize_t n = recv(g->fd, (char *)&g->hello + g->got, sizeof g->hello - g->got, 0);
-    if (n <= 0) return n < 0 && (errno == EAGAIN || errno == EINTR) && world_now_ms() < g->until;
+    if (n <= 0) return n < 0 && (errno == EAGAIN || errno == EINTR) && now_ms() < g->until;
     g->got += (size_t)n;
     if (memcmp(g->hello.magic, MAGIC, g->got < sizeof MAGIC ? g->got : sizeof MAGIC)) return false;
     *out_ready = g->got == sizeof g->hello;
@@ -511,7 +512,7 @@ Status tcp_join(const WorldTcpOptions *options, TcpLink *links) {
     Address *where = calloc((size_t)o.size, sizeof *where);
     Status s = status_make(STATUS_MEMORY, "no memory for %d processes", o.size);
     if (j && where) {
-        *j = (Join){.o = &o, .links = links, .until = world_now_ms() + o.timeout_ms, .door = -1, .where = where};
+        *j = (Join){.o = &o, .links = links, .until = now_ms() + o.timeout_ms, .door = -1, .where = where};
         if (o.nonce) memcpy(j->nonce, o.nonce, strlen(o.nonce));
         s = o.rank ? join_other(j) : join_first(j);
         if (!status_failed(&s)) s = link_all(j);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // tgf loop: steps of training on the caller's batches, with the caller told of each.
+#include "base/clock.h"
 #include "runtime/data.h"
 #include "runtime/tgf_model.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct Loop {
     TgfModel *m;
@@ -13,12 +13,6 @@ typedef struct Loop {
     int64_t batch, seq, tokens; // of o.data: the inputs' extents; tokens: of a step
     int32_t *ids;               // of o.data: tokens, then labels
 } Loop;
-
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static Status take(TgfStatus s) {
     return s.code == TGF_OK ? status_ok() : status_make((StatusCode)s.code, "%s", s.message);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "runtime/wait.h"
+#include "base/clock.h"
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -16,12 +17,6 @@ static void relax(void) {
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
-}
-
-static int64_t now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 bool wait_changed(WaitWord *w, uint32_t seen, int spins, int64_t timeout_ms) {

@@ -4,6 +4,7 @@
 // A rank that has waited a while tells the others what for, with how many notes it has sent to and received from each.
 // When all wait or have left, and nothing is on its way to one that waits, the lowest of those asks them once more;
 // the same answers mean that nobody was between two waits, and that the wait is for ever (Mattern 1987).
+#include "base/clock.h"
 #include "runtime/wire.h"
 #include <stddef.h>
 #include <stdio.h>
@@ -114,10 +115,10 @@ static Status too_late(Wire *c, const WireWait *w) {
 }
 
 Status wire_settle(Wire *c, const CommCall *call) {
-    int64_t since = world_now_ms();
+    int64_t since = now_ms();
     while (!moves_done(c) && !c->failed) {
         STATUS_TRY(progress(c, WIRE_SLICE_MS));
-        if (c->options.timeout_ms && world_now_ms() - since >= c->options.timeout_ms && !moves_done(c))
+        if (c->options.timeout_ms && now_ms() - since >= c->options.timeout_ms && !moves_done(c))
             too_late(c, &(WireWait){.call = call});
     }
     if (c->failed) return c->why;
@@ -237,13 +238,13 @@ static uint64_t counted(const Wire *c) {
 }
 
 Status wire_wait(Wire *c, WireWait waits, WireReadyFn *ready, const void *context) {
-    int64_t since = world_now_ms(), idle = since;
+    int64_t since = now_ms(), idle = since;
     uint64_t seen = counted(c);
     bool told = false;
     c->waits = waits;
     while (!c->failed && !ready(c, context)) {
         Status s = progress(c, told ? WIRE_SLICE_MS : WIRE_IDLE_MS);
-        int64_t now = world_now_ms();
+        int64_t now = now_ms();
         if (status_failed(&s) || c->failed || ready(c, context)) break;
         if (counted(c) != seen) {
             seen = counted(c);
@@ -488,7 +489,7 @@ static bool nothing_left(const Wire *c) {
 }
 
 void wire_end(Wire *c) {
-    int64_t until = world_now_ms() + WIRE_GRACE_MS;
+    int64_t until = now_ms() + WIRE_GRACE_MS;
     for (int r = 0; r < c->n; r++) {
         EndNote n = {.kind = WIRE_END, .epoch = c->epoch, .number = c->peers[r].sends, .why = c->why};
         memcpy(n.size, c->peers[r].size, sizeof n.size);
@@ -498,7 +499,7 @@ void wire_end(Wire *c) {
     while (!nothing_left(c)) {
         Status s = progress(c, WIRE_SLICE_MS);
         if (status_failed(&s)) return;
-        if (world_now_ms() > until) {
+        if (now_ms() > until) {
             world_fail(c->world, c->why); // somebody is stuck: buffers are not touched any more
             return;
         }

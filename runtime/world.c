@@ -3,10 +3,10 @@
 // need no speed: tokens (notes of channel 1 with a kind and a running number) say who is where, and carry small values.
 #include "runtime/world.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "runtime/comm.h"
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { OWN_CHANNEL = 1, INLINE_BYTES = 4096, LEAVE_MS = 2000, SLICE_MS = 200 };
 
@@ -35,12 +35,6 @@ typedef struct WorldParts {
     bool *left;
     bool leaving; // this process
 } WorldParts;
-
-int64_t world_now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 // ---- notes ----------------------------------------------------------------------------------------------------------
 typedef struct NoteHead {
@@ -175,8 +169,8 @@ void world_free(World *w) {
     bool clean = !status_failed(&w->why);
     for (int r = 0; clean && r < w->size; r++)
         if (r != w->rank) send_own(w, r, OWN_LEAVE, TOGETHER_BARRIER, NULL, 0);
-    int64_t until = world_now_ms() + LEAVE_MS;
-    for (bool all = false; clean && !all && world_now_ms() < until;) {
+    int64_t until = now_ms() + LEAVE_MS;
+    for (bool all = false; clean && !all && now_ms() < until;) {
         all = true;
         for (int r = 0; r < w->size; r++) all = all && (r == w->rank || w->parts->left[r]);
         Status s = all ? status_ok() : world_progress(w, SLICE_MS, NULL);
@@ -193,13 +187,13 @@ static const char *together_name(int kind) {
 }
 
 static Status too_late(World *w, int for_rank, TogetherKind kind, int64_t since) {
-    if (!w->timeout_ms || world_now_ms() - since < w->timeout_ms) return status_ok();
+    if (!w->timeout_ms || now_ms() - since < w->timeout_ms) return status_ok();
     return world_fail(w, status_make(STATUS_COMM, "rank %d waited %lld ms for rank %d in a %s of all processes",
                                      w->rank, (long long)w->timeout_ms, for_rank, together_name(kind)));
 }
 
 static Status wait_transfer(World *w, const WorldTransfer *t, TogetherKind kind) {
-    int64_t since = world_now_ms();
+    int64_t since = now_ms();
     while (!t->done) {
         STATUS_TRY(world_progress(w, SLICE_MS, NULL));
         if (!t->done) STATUS_TRY(world_expect(w, t->peer));
@@ -210,7 +204,7 @@ static Status wait_transfer(World *w, const WorldTransfer *t, TogetherKind kind)
 
 // The next token of `from`, which must be of the same thing.
 static Status take_token(World *w, int from, TogetherKind kind, int64_t bytes, Token **out_token) {
-    int64_t since = world_now_ms();
+    int64_t since = now_ms();
     Token **first = &w->parts->first[from];
     while (!*first) {
         STATUS_TRY(world_progress(w, SLICE_MS, NULL));

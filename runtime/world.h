@@ -98,7 +98,6 @@ void world_end(World *w);                                                // free
 void world_deliver(World *w, int from, const void *data, int64_t bytes); // a note has come
 // Tells the others too. The first reason stays; returns it.
 Status world_fail(World *w, Status why);
-int64_t world_now_ms(void);
 
 // ---- kinds of world -------------------------------------------------------------------------------------------------
 typedef struct WorldTcpOptions {

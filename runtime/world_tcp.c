@@ -3,6 +3,7 @@
 // for the bytes of transfers and nothing else. A process that dies closes its connections, and one whose host is gone
 // does not acknowledge (tcp_join sets the limits): either is seen on the connection of notes, behind whatever it said
 // before.
+#include "base/clock.h"
 #include "runtime/tcp_join.h"
 #include <errno.h>
 #include <poll.h>
@@ -129,7 +130,7 @@ static Status read_notes(Tcp *t, int rank, bool *out_moved) {
 // ---- transfers ------------------------------------------------------------------------------------------------------
 static void orphan(Peer *p) {
     close_lane(p, TCP_DATA);
-    p->orphan_since = world_now_ms();
+    p->orphan_since = now_ms();
 }
 
 static bool move_data(Peer *p, bool sends) {
@@ -200,7 +201,7 @@ static int list_polls(Tcp *t) {
 static Status check_orphans(Tcp *t) {
     for (int r = 0; r < t->world.size; r++)
         if (t->peers[r].orphan_since && t->peers[r].fd[TCP_NOTES] >= 0 &&
-            world_now_ms() - t->peers[r].orphan_since > ORPHAN_MS)
+            now_ms() - t->peers[r].orphan_since > ORPHAN_MS)
             return peer_ended(t, r, "its connection for data broke");
     return status_ok();
 }
@@ -243,10 +244,10 @@ static bool all_flushed(Tcp *t) {
 // said last be lost.
 static void drain(Tcp *t) {
     char dropped[4096];
-    int64_t until = world_now_ms() + DRAIN_MS;
+    int64_t until = now_ms() + DRAIN_MS;
     for (int r = 0; r < t->world.size; r++)
         if (t->peers[r].fd[TCP_NOTES] >= 0) shutdown(t->peers[r].fd[TCP_NOTES], SHUT_WR);
-    for (int open = 1; open && world_now_ms() < until;) {
+    for (int open = 1; open && now_ms() < until;) {
         int n = list_polls(t);
         open = 0;
         for (int i = 0; i < n; i++)
@@ -269,8 +270,8 @@ static void tcp_free(World *w, bool clean) {
             t->peers[r].sends.first = t->peers[r].receives.first = NULL; // nobody touches buffers any more
             close_lane(&t->peers[r], TCP_DATA);
         }
-        int64_t until = world_now_ms() + FLUSH_MS;
-        while (!all_flushed(t) && world_now_ms() < until) poll(NULL, 0, 5);
+        int64_t until = now_ms() + FLUSH_MS;
+        while (!all_flushed(t) && now_ms() < until) poll(NULL, 0, 5);
         drain(t);
         for (int r = 0; r < w->size; r++) {
             close_lane(&t->peers[r], TCP_NOTES);

@@ -40,4 +40,3 @@ void compile_end(Compilation *c);
 char *read_whole(Arena *a, const char *path, size_t *out_size);
 // output_write; false after saying why on stderr.
 bool write_whole(const char *path, const void *data, size_t size);
-double now_seconds(void); // monotonic

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // tgf bench: how long a training step takes: warm-up, then the median of N steps, on inputs drawn once.
+#include "base/clock.h"
 #include "tools/common_machine.h"
 #include "tools/common_stats.h"
 #include "tools/tgf.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // tgf train: trains a model on a file of text or tokens. Batches and random numbers are functions of (seed, step), so a
 // run that was killed and resumed is, bit for bit, the run that was not.
+#include "base/clock.h"
 #include "runtime/checkpoint.h"
 #include "tools/tgf_train.h"
 #include "runtime/data.h"

@@ -3,6 +3,7 @@
 // layout runs the same step on in-process ranks, and loss, every gradient, every updated parameter and state must agree
 // within a tolerance that is derived from the program. With --faults, errors are seeded on purpose and each must be
 // noticed.
+#include "base/clock.h"
 #include "tools/tgf.h"
 #include "tools/common_machine.h"
 #include "tools/tgf_verify.h"

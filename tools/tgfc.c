@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // tgfc: the compiler, for build systems. main is the architecture: load, passes, code. Exit status 0; 1 for the user's
 // mistakes; 2 for a bad command line or a bug of the compiler. Output is written whole or not at all.
+#include "base/clock.h"
 #include "base/version.h"
 #include "codegen/codegen.h"
 #include "ir/text.h"

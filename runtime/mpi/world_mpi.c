@@ -3,6 +3,7 @@
 // again, and sleeps longer the longer nothing comes. Of a process that dies MPI says nothing here; mpirun does, and
 // ends the others.
 #include "runtime/mpi/world_mpi.h"
+#include "base/clock.h"
 #include "runtime/launch.h"
 #include <limits.h>
 #include <sched.h>
@@ -196,11 +197,11 @@ static Status look(Mpi *m, bool *out_moved) {
 static Status mpi_progress(World *w, int64_t wait_ms, bool *out_moved) {
     Mpi *m = (Mpi *)w;
     long pause = SLEEP_LEAST_NS;
-    int64_t until = world_now_ms() + wait_ms;
+    int64_t until = now_ms() + wait_ms;
     *out_moved = false;
     for (int i = 0;; i++) {
         STATUS_TRY(look(m, out_moved));
-        if (*out_moved || world_now_ms() >= until) return status_ok();
+        if (*out_moved || now_ms() >= until) return status_ok();
         if (i < YIELDS) {
             sched_yield();
             continue;
@@ -214,9 +215,9 @@ static Status mpi_progress(World *w, int64_t wait_ms, bool *out_moved) {
 // After a failure MPI is not ended: that would wait for those who are gone. Its requests stay as they are.
 static void mpi_free(World *w, bool clean) {
     Mpi *m = (Mpi *)w;
-    int64_t until = world_now_ms() + FLUSH_MS;
+    int64_t until = now_ms() + FLUSH_MS;
     Status s = status_ok();
-    while (m->comm != MPI_COMM_NULL && m->sends && !status_failed(&s) && world_now_ms() < until) {
+    while (m->comm != MPI_COMM_NULL && m->sends && !status_failed(&s) && now_ms() < until) {
         s = free_sent(m);
         sched_yield();
     }
