@@ -63,8 +63,7 @@ static Status fill(Arena *a, Program *p, const HubFolder *f, const char *from, c
 }
 
 static Status move(Arena *a, const char *from, const char *out) {
-    if (rename(from, out))
-        return errno == ENOTEMPTY || errno == EEXIST ? check_free(out) : status_errno("cannot rename to", out);
+    if (rename(from, out)) return status_errno("cannot rename to", out);
     const char *slash = strrchr(out, '/');
     return file_sync_folder(slash ? arena_printf(a, "%.*s", (int)(slash - out + (slash == out)), out) : ".");
 }
